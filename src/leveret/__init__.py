@@ -1,0 +1,1 @@
+"""Leveret: AMQP 0-9-1 for Python."""

@@ -88,14 +88,15 @@ def _each(options: argparse.Namespace, step: Callable[[Node], None]) -> int:
     numbers = [options.server] if options.server else list(SERVERS)
     status = 0
     with locked(HOME / "lock"), ThreadPoolExecutor(len(numbers)) as pool:
-        for future in [pool.submit(step, Node(number)) for number in numbers]:
+        futures = {number: pool.submit(step, Node(number)) for number in numbers}
+        for number, future in futures.items():
             try:
                 future.result()
             except Unavailable as error:
-                print(f"tools/rabbitmq: {error}", file=sys.stderr)
+                print(f"tools/rabbitmq: RabbitMQ {number}: {error}", file=sys.stderr)
                 status = status or 3
             except Failed as error:
-                print(f"tools/rabbitmq: {error}", file=sys.stderr)
+                print(f"tools/rabbitmq: RabbitMQ {number}: {error}", file=sys.stderr)
                 status = 1
     return status
 
@@ -124,7 +125,7 @@ def _bring_up(node: Node, options: argparse.Namespace) -> None:
     root = roots.install(node.number)
     reason = roots.why_not_run(root)
     if reason is not None:
-        raise Unavailable(f"RabbitMQ {node.number}: {reason}")
+        raise Unavailable(reason)
     roots.need_command("openssl", "openssl")
     certificates.make(CERTIFICATES)
     if options.fresh:

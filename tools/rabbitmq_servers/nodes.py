@@ -109,7 +109,7 @@ class Node:
             if ports.free():
                 break
         raise Failed(
-            f"RabbitMQ {self.number} did not answer on port {ports.amqp} within {timeout:.0f} s; "
+            f"no answer on port {ports.amqp} within {timeout:.0f} s; "
             f"its log is in {self.home / 'log'}\n  {self._last_words()}"
         )
 
@@ -222,7 +222,7 @@ class Node:
             return not self.processes()
 
         if not _wait_until(kill_and_look, 10):
-            raise Failed(f"processes of RabbitMQ {self.number} do not end: {self.processes()}")
+            raise Failed(f"its processes do not end: {self.processes()}")
         return True
 
     def wipe(self) -> None:

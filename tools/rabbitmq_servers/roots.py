@@ -97,7 +97,7 @@ def find(number: str) -> Root | None:
     """The installed root of a server, or None. Looks only, changes nothing."""
     if number == "3":
         version = _version_in(Path("/"))
-        if version is not None and version.startswith("3.10."):
+        if version is not None and version.startswith("3.10.") and _package_is_whole():
             return Root(Path("/"), "bookworm", version)
     for suite in SUITES[number]:
         folder = cache_folder() / suite
@@ -114,13 +114,21 @@ def install(number: str) -> Root:
         Unavailable: this machine does not allow it; the message says what is missing.
         Failed: an installation went wrong; the message has its last lines.
     """
+    _clear_policy()
     root = find(number)
-    if root is not None and (root.origin == SUITES[number][0] or not _retry_is_due(number)):
-        return root
+    if root is None:
+        return _install(number)
+    if root.origin != SUITES[number][0] and _retry_is_due(number):
+        try:
+            return _install(number)
+        except (Unavailable, Failed) as error:
+            say(f"RabbitMQ {number}: {root.origin}'s stays in use: {error}")
+    return root
+
+
+def _install(number: str) -> Root:
     reason = why_not()
     if reason is not None:
-        if root is not None:
-            return root
         raise Unavailable(reason)
     _apt_update()
     if number == "3" and _candidate_version().startswith("3.10."):
@@ -130,16 +138,16 @@ def install(number: str) -> Root:
         _make_chroot(number)
     root = find(number)
     if root is None:
-        raise Failed(f"RabbitMQ {number}: installed, but not found under /{SERVERS_DIR}")
+        raise Failed(f"installed, but not found under /{SERVERS_DIR}")
     return root
 
 
 def why_not() -> str | None:
     """Why nothing can be installed on this machine, or None if it can be tried."""
     if shutil.which("apt-get") is None:
-        return "cannot install RabbitMQ: there is no apt here (it comes from Debian's packages)"
+        return "cannot be installed: there is no apt here (RabbitMQ comes from Debian's packages)"
     if os.geteuid() != 0:
-        return "cannot install RabbitMQ: apt and debootstrap need root"
+        return "cannot be installed: apt and debootstrap need root"
     return None
 
 
@@ -174,6 +182,15 @@ def _version_in(root: Path) -> str | None:
     return servers[-1].parts[-3].partition("-")[2] if servers else None
 
 
+def _package_is_whole() -> bool:
+    """Whether dpkg is done with this machine's package: its files are there before that."""
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Status}", "rabbitmq-server"]
+    try:
+        return run(query, timeout=60) == "installed"
+    except (Failed, Unavailable):
+        return False
+
+
 # -- apt on this machine
 
 
@@ -200,7 +217,8 @@ def _apt_update() -> None:
     with _one_apt():
         if _apt_error != "":
             return
-        update = ["apt-get", "update", "-q"]
+        # Without this option apt takes a mirror that does not answer for a success.
+        update = ["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"]
         try:
             run(update, timeout=300, environment=_environment(), log=INSTALL_LOG)
             _apt_error = None
@@ -239,7 +257,7 @@ def _apt_install(package: str) -> None:
 @contextlib.contextmanager
 def _services_held_back() -> Iterator[None]:
     """Keep packages from starting their services, by Debian's own means for that."""
-    if POLICY.exists() and POLICY.read_text() != POLICY_TEXT:
+    if POLICY.exists() and not _policy_is_ours():
         yield  # someone's own policy: theirs to set
         return
     POLICY.write_text(POLICY_TEXT)
@@ -248,6 +266,21 @@ def _services_held_back() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink(missing_ok=True)
+
+
+def _policy_is_ours() -> bool:
+    try:
+        return POLICY.read_text() == POLICY_TEXT
+    except OSError:
+        return False
+
+
+def _clear_policy() -> None:
+    """Remove the policy that an installation left when it was killed."""
+    if os.geteuid() == 0 and _policy_is_ours():
+        with _one_apt():  # whoever is installing now needs it until then
+            if _policy_is_ours():
+                POLICY.unlink()
 
 
 # -- a chroot
@@ -263,7 +296,7 @@ def _mirror() -> str:
     release = {name: value.strip("\"'") for name, value in release.items()}
     if release.get("ID") != "debian":
         name = release.get("PRETTY_NAME", "this system")
-        raise Unavailable(f"cannot install RabbitMQ: {name}'s apt has no Debian mirror")
+        raise Unavailable(f"cannot be installed: {name}'s apt has no Debian mirror")
     layout = "$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)"
     targets = run(["apt-get", "indextargets", "--format", layout], timeout=60)
     fallback = ""
@@ -278,7 +311,7 @@ def _mirror() -> str:
     if fallback:
         return fallback
     raise Unavailable(
-        "cannot install RabbitMQ: apt has no lists of a Debian mirror here"
+        "cannot be installed: apt has no lists of a Debian mirror here"
         + (f"\n  {_apt_error}" if _apt_error else "")
     )
 
@@ -303,13 +336,16 @@ def _make_chroot(number: str) -> None:
                 _debootstrap(suite, mirror, folder)
             except Failed as error:
                 problems.append(f"{suite}: {error}")
-                (cache / f"{suite}.failed").write_text(f"{error}\n")
+                if not _apt_error:
+                    (cache / f"{suite}.failed").write_text(f"{error}\n")
                 say(f"RabbitMQ {number}: Debian {suite}'s does not install today")
             else:
                 (cache / f"{suite}.failed").unlink(missing_ok=True)
                 return
-    message = f"RabbitMQ {number}: " + "\n".join(problems)
-    raise Unavailable(message) if _apt_error else Failed(message)
+    if _apt_error:
+        problems.insert(0, f"apt's sources do not answer: {_apt_error}")
+        raise Unavailable("\n".join(problems))
+    raise Failed("\n".join(problems))
 
 
 def _debootstrap(suite: str, mirror: str, folder: Path) -> None:

@@ -1,0 +1,586 @@
+"""A virtual host: exchanges, queues, bindings, and the rules for declaring them. Pure.
+
+Each operation is one AMQP method (AMQP 0-9-1, 1.6 and 1.7, with RabbitMQ's exchange bindings):
+it checks in RabbitMQ's order, raises what RabbitMQ answers in RabbitMQ's words, or does the
+thing. A virtual host knows no channels and no bytes; `owner` is whatever stands for a
+connection, for exclusive queues.
+
+A binding is a source, a destination, a key and arguments; the same one twice is one. Routing
+walks from exchange to exchange, each visited once, and collects queues, each once. An exchange
+that matches nothing passes the message to its alternate exchange (RabbitMQ, "Alternate
+Exchanges"). Where the routing key alone decides, the queues found are remembered until a binding
+or an exchange changes; the default exchange is a look-up by name and remembers nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import ClassVar
+
+from ..exceptions import (
+    AccessRefused,
+    NotFound,
+    PreconditionFailed,
+    ResourceLocked,
+)
+from .arguments import (
+    QUEUE_ARGUMENTS,
+    Arguments,
+    check_equivalence,
+    check_exchange_arguments,
+    check_queue_arguments,
+    check_same,
+)
+from .faults import entity, fault
+from .queue import Queue, Usage
+from .routing import EXCHANGE_TYPES, Router, freeze
+
+__all__ = ["REPLY_QUEUE_PREFIX", "Destination", "Exchange", "VirtualHost", "generated_name"]
+
+REMEMBERED_ROUTES = 10_000  # an exchange; then it starts anew
+
+PREDECLARED = (
+    ("", "direct", False),
+    ("amq.direct", "direct", False),
+    ("amq.fanout", "fanout", False),
+    ("amq.headers", "headers", False),
+    ("amq.match", "headers", False),
+    ("amq.rabbitmq.trace", "topic", True),
+    ("amq.topic", "topic", False),
+)
+
+REPLY_QUEUE_PREFIX = "amq.rabbitmq.reply-to."
+"""Names of queues that are no queues: the consumers of direct reply-to."""
+
+NO_ARGUMENTS: Arguments = {}
+
+
+def generated_name(prefix: str) -> str:
+    """A name that nobody else has: `amq.gen-` and the like, with 128 random bits."""
+    random = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+    return f"{prefix}-{random}"
+
+
+class Exchange:
+    """An exchange.
+
+    Attributes:
+        type: direct, fanout, topic or headers.
+        alternate: where messages go that match nothing; None for nowhere.
+        router: its bindings, as messages ask for them.
+        bindings: its bindings, each once, by identity.
+        routes: by routing key, the queues found before.
+        texts: how error texts name it.
+    """
+
+    __slots__ = (
+        "alternate",
+        "arguments",
+        "auto_delete",
+        "bindings",
+        "durable",
+        "internal",
+        "name",
+        "router",
+        "routes",
+        "texts",
+        "type",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        type_: str,
+        *,
+        texts: str,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> None:
+        self.name = name
+        self.type = type_
+        self.texts = texts
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments = arguments
+        alternate = arguments.get("alternate-exchange")
+        self.alternate = alternate if isinstance(alternate, str) else None
+        self.router: Router[Destination] = EXCHANGE_TYPES[type_]()  # type: ignore[assignment]
+        self.bindings: dict[Hashable, tuple[Destination, str, Arguments]] = {}
+        self.routes: dict[str, tuple[Queue, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.name!r} {self.type} bindings={len(self.bindings)}>"
+
+
+Destination = Queue | Exchange
+
+
+class VirtualHost:
+    """One virtual host.
+
+    Args:
+        name: `/` and the like.
+        usage: where the bytes of its messages are counted.
+        clock: gives the present in seconds, for messages that expire.
+    """
+
+    exchange_types: ClassVar[Mapping[str, type[Router[object]]]] = EXCHANGE_TYPES
+
+    def __init__(
+        self,
+        name: str = "/",
+        usage: Usage | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.name = name
+        self.usage = usage or Usage()
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self._clock = clock
+        self._sources: dict[Destination, dict[Exchange, int]] = {}  # what is bound to what
+        self._remembering: set[Exchange] = set()
+        self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by connection
+        for exchange, type_, internal in PREDECLARED:
+            self.exchanges[exchange] = Exchange(
+                exchange,
+                type_,
+                texts=self._texts("exchange", exchange),
+                durable=True,
+                internal=internal,
+            )
+
+    def _texts(self, kind: str, name: str) -> str:
+        return entity(kind, name, self.name)
+
+    # -- routing ---------------------------------------------------------------------------
+
+    def route(self, exchange: Exchange, routing_key: str) -> Sequence[Queue] | None:
+        """The queues of a message by its routing key; None where headers decide as well."""
+        if not exchange.name:
+            queue = self.queues.get(routing_key)
+            return () if queue is None else (queue,)
+        found = exchange.routes.get(routing_key)
+        if found is None:
+            queues, by_key = self._walk(exchange, (routing_key,), None)
+            if not by_key:
+                return None
+            found = tuple(queues)
+            if len(exchange.routes) >= REMEMBERED_ROUTES:
+                exchange.routes.clear()
+            exchange.routes[routing_key] = found
+            self._remembering.add(exchange)
+        return found
+
+    def route_all(
+        self, exchange: Exchange, routing_keys: Sequence[str], headers: Arguments
+    ) -> Sequence[Queue]:
+        """The queues of a message by its routing keys (with those of CC and BCC) and headers."""
+        return self._walk(exchange, routing_keys, headers)[0]
+
+    def _walk(
+        self, exchange: Exchange, keys: Sequence[str], headers: Arguments | None
+    ) -> tuple[list[Queue], bool]:
+        """The queues, and whether the keys alone decided; without headers it stops if not."""
+        queues: dict[Queue, None] = {}
+        seen = {exchange}
+        todo = [exchange]
+        while todo:
+            source = todo.pop()
+            if headers is None and not (source.name and source.router.by_key):
+                return [], False
+            found = self._match(source, keys, headers or NO_ARGUMENTS)
+            if not found and source.alternate is not None:
+                alternate = self.exchanges.get(source.alternate)
+                found = [] if alternate is None else [alternate]
+            for destination in found:
+                if isinstance(destination, Queue):
+                    queues[destination] = None
+                elif destination not in seen:
+                    seen.add(destination)
+                    todo.append(destination)
+        return list(queues), True
+
+    def _match(
+        self, source: Exchange, keys: Sequence[str], headers: Arguments
+    ) -> Sequence[Destination]:
+        if source.name:
+            return list(source.router.match(keys, headers))
+        return [self.queues[key] for key in keys if key in self.queues]
+
+    def _routes_changed(self) -> None:
+        for exchange in self._remembering:
+            exchange.routes.clear()
+        self._remembering.clear()
+
+    # -- exchanges -------------------------------------------------------------------------
+
+    def exchange(self, name: str) -> Exchange:
+        """An exchange by name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.exchanges.get(name)
+        if found is None:
+            raise fault(NotFound, f"no {self._texts('exchange', name)}")
+        return found
+
+    def declare_exchange(
+        self,
+        name: str,
+        type_: str,
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> Exchange:
+        """exchange.declare.
+
+        Raises:
+            AccessRefused: the default exchange, or a reserved name that is not there yet.
+            NotFound: passive, and there is none.
+            PreconditionFailed: an unknown type, or it is there and different.
+        """
+        name = _stripped(name)
+        if passive:
+            self._refuse_default(name)
+            return self.exchange(name)
+        if type_ not in self.exchange_types:
+            raise fault(PreconditionFailed, f"invalid exchange type '{type_}'")
+        self._refuse_default(name)
+        found = self.exchanges.get(name)
+        if found is None:
+            self._refuse_reserved("exchange", name)
+            texts = self._texts("exchange", name)
+            check_exchange_arguments(arguments, texts)
+            found = self.exchanges[name] = Exchange(
+                name,
+                type_,
+                texts=texts,
+                durable=durable,
+                auto_delete=auto_delete,
+                internal=internal,
+                arguments=dict(arguments),
+            )
+            self._routes_changed()  # it may be somebody's alternate exchange
+            return found
+        check_same("type", found.type, type_, found.texts)
+        check_same("durable", found.durable, durable, found.texts)
+        check_same("auto_delete", found.auto_delete, auto_delete, found.texts)
+        check_same("internal", found.internal, internal, found.texts)
+        check_equivalence(("alternate-exchange",), found.arguments, arguments, found.texts)
+        return found
+
+    def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """exchange.delete; one that is not there is deleted already.
+
+        Raises:
+            AccessRefused: the default exchange, or a reserved name.
+            PreconditionFailed: `if_unused`, and it has bindings.
+        """
+        name = _stripped(name)
+        self._refuse_default(name)
+        texts = self._texts("exchange", name)
+        if name.startswith("amq."):
+            raise fault(AccessRefused, f"deletion of system {texts} not allowed")
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            raise fault(PreconditionFailed, f"{texts} in use")
+        self._remove_exchange(exchange)
+
+    def _remove_exchange(self, exchange: Exchange) -> None:
+        if self.exchanges.get(exchange.name) is not exchange:
+            return
+        del self.exchanges[exchange.name]
+        for destination, key, arguments in list(exchange.bindings.values()):
+            self._remove_binding(exchange, destination, key, arguments)
+        self._remove_bindings_to(exchange)
+        self._routes_changed()
+
+    def _refuse_default(self, *names: str) -> None:
+        if not all(names):
+            raise fault(AccessRefused, "operation not permitted on the default exchange")
+
+    def _refuse_reserved(self, kind: str, name: str) -> None:
+        if name.startswith("amq."):
+            raise fault(AccessRefused, f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+
+    # -- bindings --------------------------------------------------------------------------
+
+    def bind_queue(
+        self,
+        owner: object,
+        queue: str,
+        exchange: str,
+        routing_key: str,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> None:
+        """queue.bind.
+
+        Raises:
+            AccessRefused: the default exchange. NotFound: no such exchange or queue.
+            PreconditionFailed: arguments. ResourceLocked: another connection's queue.
+        """
+        source_name, queue = _stripped(exchange), _stripped(queue)
+        self._refuse_reply_queue(queue)
+        self._refuse_default(source_name)
+        source, destination = self.exchange(source_name), self.queue(queue)
+        source.router.validate(routing_key, arguments)
+        self._check_access(owner, destination)
+        self._add_binding(source, destination, routing_key, arguments)
+
+    def unbind_queue(
+        self,
+        owner: object,
+        queue: str,
+        exchange: str,
+        routing_key: str,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> None:
+        """queue.unbind; a binding that is not there is gone already.
+
+        Raises:
+            AccessRefused: the default exchange. ResourceLocked: another connection's queue.
+        """
+        source_name, queue = _stripped(exchange), _stripped(queue)
+        self._refuse_reply_queue(queue)
+        self._refuse_default(source_name)
+        source, destination = self.exchanges.get(source_name), self.queues.get(queue)
+        if source is None or destination is None:
+            return
+        if _identity(destination, routing_key, arguments) in source.bindings:
+            self._check_access(owner, destination)
+            self._remove_binding(source, destination, routing_key, arguments)
+
+    def bind_exchange(
+        self, destination: str, source: str, routing_key: str, arguments: Arguments = NO_ARGUMENTS
+    ) -> None:
+        """exchange.bind.
+
+        Raises:
+            AccessRefused: the default exchange. NotFound: no such exchange.
+            PreconditionFailed: arguments.
+        """
+        source, destination = _stripped(source), _stripped(destination)
+        self._refuse_default(destination, source)
+        from_, to = self.exchange(source), self.exchange(destination)
+        from_.router.validate(routing_key, arguments)
+        self._add_binding(from_, to, routing_key, arguments)
+
+    def unbind_exchange(
+        self, destination: str, source: str, routing_key: str, arguments: Arguments = NO_ARGUMENTS
+    ) -> None:
+        """exchange.unbind; a binding that is not there is gone already.
+
+        Raises:
+            AccessRefused: the default exchange.
+        """
+        source, destination = _stripped(source), _stripped(destination)
+        self._refuse_default(destination, source)
+        from_, to = self.exchanges.get(source), self.exchanges.get(destination)
+        if from_ is not None and to is not None:
+            self._remove_binding(from_, to, routing_key, arguments)
+
+    def _refuse_reply_queue(self, queue: str) -> None:
+        if queue.startswith(REPLY_QUEUE_PREFIX):
+            raise fault(
+                AccessRefused, "cannot bind or unbind to a volatile (direct reply-to) queue"
+            )
+
+    def _add_binding(
+        self, source: Exchange, destination: Destination, key: str, arguments: Arguments
+    ) -> None:
+        identity = _identity(destination, key, arguments)
+        if identity in source.bindings:
+            return
+        arguments = dict(arguments)
+        source.bindings[identity] = (destination, key, arguments)
+        source.router.add(destination, key, arguments)
+        sources = self._sources.setdefault(destination, {})
+        sources[source] = sources.get(source, 0) + 1
+        self._routes_changed()
+
+    def _remove_binding(
+        self, source: Exchange, destination: Destination, key: str, arguments: Arguments
+    ) -> None:
+        if source.bindings.pop(_identity(destination, key, arguments), None) is None:
+            return
+        source.router.remove(destination, key, arguments)
+        sources = self._sources[destination]
+        sources[source] -= 1
+        if not sources[source]:
+            del sources[source]
+            if not sources:
+                del self._sources[destination]
+        self._routes_changed()
+        if source.auto_delete and not source.bindings:
+            self._remove_exchange(source)
+
+    def _remove_bindings_to(self, destination: Destination) -> None:
+        for source in list(self._sources.get(destination, ())):
+            for bound, key, arguments in list(source.bindings.values()):
+                if bound is destination:
+                    self._remove_binding(source, destination, key, arguments)
+
+    # -- queues ----------------------------------------------------------------------------
+
+    def queue(self, name: str) -> Queue:
+        """A queue by name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.queues.get(name)
+        if found is None:
+            raise fault(NotFound, f"no {self._texts('queue', name)}")
+        return found
+
+    def queue_for(self, owner: object, name: str) -> Queue:
+        """A queue by name, for use by a connection.
+
+        Raises:
+            NotFound: there is none. ResourceLocked: it is another connection's.
+        """
+        queue = self.queue(name)
+        self._check_access(owner, queue)
+        return queue
+
+    def _check_access(self, owner: object, queue: Queue) -> None:
+        if queue.owner is not None and queue.owner is not owner:
+            raise self._locked(queue)
+
+    def _locked(self, queue: Queue) -> Exception:
+        return fault(
+            ResourceLocked,
+            f"cannot obtain exclusive access to locked {queue.texts}. It could be originally "
+            "declared on another connection or the exclusive property value does not match that "
+            "of the original declaration.",
+        )
+
+    def declare_queue(
+        self,
+        owner: object,
+        name: str,
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Arguments = NO_ARGUMENTS,
+    ) -> Queue:
+        """queue.declare; an empty name gets a generated one.
+
+        Raises:
+            AccessRefused: a reserved name. NotFound: passive, and there is none.
+            NotImplementedByPeer: an argument that is not supported.
+            PreconditionFailed: it is there and different, or a bad argument.
+            ResourceLocked: it is exclusive to another connection, or is and was declared not so.
+        """
+        name = _stripped(name)
+        if passive:
+            return self.queue_for(owner, name)
+        durable = durable and not exclusive
+        if name:
+            self._refuse_reserved("queue", name)
+        elif arguments.get("x-queue-type") in ("quorum", "stream"):
+            raise fault(
+                PreconditionFailed,
+                "Cannot declare a server-named queue for type "
+                f"rabbit_{arguments['x-queue-type']}_queue",
+            )
+        else:
+            name = generated_name("amq.gen")
+        found = self.queues.get(name)
+        arguments = {"x-queue-type": "classic"} | dict(arguments)
+        if found is not None:
+            if found.owner is not (owner if exclusive else None):
+                raise self._locked(found)
+            check_same("durable", found.durable, durable, found.texts)
+            check_same("auto_delete", found.auto_delete, auto_delete, found.texts)
+            check_equivalence(QUEUE_ARGUMENTS, found.arguments, arguments, found.texts)
+            return found
+        texts = self._texts("queue", name)
+        check_queue_arguments(arguments, texts)
+        queue = self.queues[name] = Queue(
+            name,
+            texts=texts,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner if exclusive else None,
+            arguments=arguments,
+            usage=self.usage,
+            clock=self._clock,
+        )
+        if exclusive:
+            self._owned.setdefault(owner, {})[queue] = None
+        return queue
+
+    def purge_queue(self, owner: object, name: str) -> int:
+        """queue.purge.
+
+        Returns:
+            How many messages were forgotten.
+
+        Raises:
+            NotFound: there is none. ResourceLocked: it is another connection's.
+        """
+        return self.queue_for(owner, name).purge()
+
+    def check_delete_queue(
+        self, owner: object, name: str, *, if_unused: bool = False, if_empty: bool = False
+    ) -> Queue | None:
+        """queue.delete, the checks; None for a queue that is not there. Next: `remove_queue`.
+
+        Raises:
+            PreconditionFailed: it is in use, or not empty, and that was to be checked.
+            ResourceLocked: it is another connection's.
+        """
+        queue = self.queues.get(_stripped(name))
+        if queue is None:
+            return None
+        self._check_access(owner, queue)
+        if if_empty and queue.message_count():
+            raise fault(PreconditionFailed, f"{queue.texts} not empty")
+        if if_unused and queue.consumers:
+            raise fault(PreconditionFailed, f"{queue.texts} in use")
+        return queue
+
+    def remove_queue(self, queue: Queue) -> int:
+        """Delete a queue with its bindings; its consumers are told.
+
+        Returns:
+            How many messages were ready in it.
+        """
+        if self.queues.get(queue.name) is not queue:
+            return 0
+        del self.queues[queue.name]
+        if queue.owner is not None:
+            owned = self._owned[queue.owner]
+            del owned[queue]
+            if not owned:
+                del self._owned[queue.owner]
+        self._remove_bindings_to(queue)
+        return queue.delete()
+
+    def remove_queues_of(self, owner: object) -> None:
+        """A connection has ended: its exclusive queues go."""
+        for queue in list(self._owned.get(owner, ())):
+            self.remove_queue(queue)
+
+
+def _identity(destination: Destination, key: str, arguments: Arguments) -> Hashable:
+    return (destination, key, freeze(arguments))
+
+
+def _stripped(name: str) -> str:
+    """RabbitMQ drops line ends from names."""
+    return name.replace("\n", "").replace("\r", "") if "\n" in name or "\r" in name else name

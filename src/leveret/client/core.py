@@ -1,0 +1,231 @@
+"""The part of a connection that both clients share: from protocol events to their owners.
+
+A core owns one `protocol.Connection` and its transport. `BaseCore` handles events; the two cores
+(`asyncio/transport.py`, `sync/transport.py`) move bytes and hold the operations that differ by
+locking. Everything in here runs where the caller may touch the protocol: under the lock of the
+blocking client, on the event loop of the asyncio one. It must therefore not call user code
+directly: that goes through `call_soon`.
+
+Who waits is a token of the protocol, a `Waiter`. A waiter whose caller has given up (deadline,
+cancellation, interrupt) is abandoned, not removed: its reply still comes to it, and what the
+broker did for it is undone in `undo`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from .. import protocol, wire
+from ..exceptions import (
+    ChannelClosedError,
+    ConnectionClosedError,
+    LeveretError,
+)
+from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .channel import BaseChannel
+    from .consumer import BaseConsumer
+    from .parameters import Parameters
+    from .publisher import BasePublication
+
+__all__ = ["BaseCore", "Waiter"]
+
+logger = logging.getLogger("leveret.client")
+
+
+class Waiter(Protocol):
+    """One who waits for one result."""
+
+    abandoned: bool
+
+    def set_result(self, value: object) -> None:
+        """Wake it with a value."""
+
+    def set_error(self, error: BaseException) -> None:
+        """Wake it with an error."""
+
+
+class BaseCore:
+    """One connection's protocol, without its transport.
+
+    Attributes:
+        protocol: the sans-I/O connection.
+        parameters: how it was connected.
+        error: why it ended, None before and after an ordinary close.
+        on_blocked, on_unblocked, on_close: called with the reason, nothing, the error or None.
+    """
+
+    def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
+        self.parameters = parameters
+        self.protocol = protocol.Connection.client(options, Delivery)
+        self.error: LeveretError | None = None
+        self.on_blocked: Callable[[str], object] | None = None
+        self.on_unblocked: Callable[[], object] | None = None
+        self.on_close: Callable[[LeveretError | None], object] | None = None
+        self._open_waiter: Waiter | None = None
+        self._drain_waiters: list[Waiter] = []
+        self._handlers: dict[type, Callable[..., None]] = {
+            protocol.Reply: self._on_reply,
+            wire.Returned: self._on_returned,
+            protocol.ConsumerCancelled: self._on_consumer_cancelled,
+            protocol.ChannelClosed: self._on_channel_closed,
+            protocol.ChannelFlow: self._on_flow,
+            protocol.ConnectionOpened: self._on_opened,
+            protocol.ConnectionClosed: self._on_closed,
+            protocol.ConnectionBlocked: self._on_blocked,
+            protocol.ConnectionUnblocked: self._on_unblocked,
+        }
+
+    # -- what the transports fill in -------------------------------------------------------
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call user code, outside of the protocol's lock and never on the I/O thread."""
+        raise NotImplementedError
+
+    def shut_down(self) -> None:
+        """The protocol has ended: flush what is left, then close the transport."""
+        raise NotImplementedError
+
+    def pause_receiving(self, consumer: BaseConsumer) -> None:
+        """A consumer's buffer is full: stop reading until `resume_receiving`."""
+        raise NotImplementedError
+
+    # -- events ----------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Hand the protocol's events to their owners."""
+        handlers = self._handlers
+        for event in self.protocol.events():
+            kind = event.__class__
+            if kind is Delivery:
+                event.owner.receive(event)  # type: ignore[attr-defined]
+            else:
+                handler = handlers.get(kind)
+                if handler is not None:
+                    handler(event)
+                else:
+                    event.settled()  # type: ignore[attr-defined]  # a publication
+
+    def _on_reply(self, event: protocol.Reply) -> None:
+        waiter: Waiter = event.token  # type: ignore[assignment]
+        if waiter.abandoned:
+            self.undo(event)
+        else:
+            waiter.set_result(event)
+
+    def undo(self, event: protocol.Reply) -> None:
+        """Nobody waits for this reply any more: leave nothing behind at the broker."""
+        channel = self.protocol.channels.get(event.channel)
+        if not isinstance(channel, protocol.ClientChannel):
+            return
+        if channel.state is not protocol.ChannelState.OPEN:
+            return
+        reply = event.reply
+        if isinstance(reply, wire.ChannelOpenOk):
+            channel.send_close()
+        elif isinstance(reply, wire.BasicConsumeOk):
+            channel.send_method(wire.BasicCancel(reply.consumer_tag, nowait=True))
+        elif isinstance(reply, Delivery):
+            assert isinstance(event.request, wire.BasicGet)
+            if event.request.no_ack:
+                channel.owner.keep(event.request.queue, reply)
+            else:
+                channel.send_nack(reply.delivery_tag, requeue=True)
+
+    def _on_returned(self, event: wire.Returned) -> None:
+        channel = self._channel(event.channel)
+        if channel is None or channel.on_return is None:
+            logger.warning(
+                "returned: (%d) %s, exchange=%r, routing_key=%r; the channel has no on_return",
+                event.reply_code,
+                event.reply_text,
+                event.exchange,
+                event.routing_key,
+            )
+        else:
+            self.call_soon(channel.on_return, event)
+
+    def _channel(self, number: int) -> BaseChannel | None:
+        channel = self.protocol.channels.get(number)
+        return channel.owner if isinstance(channel, protocol.ClientChannel) else None
+
+    def _on_consumer_cancelled(self, event: protocol.ConsumerCancelled) -> None:
+        consumer: BaseConsumer = event.token  # type: ignore[assignment]
+        consumer.cancelled_by_broker()
+
+    def _on_flow(self, event: protocol.ChannelFlow) -> None:
+        if event.active:
+            self.wake_drained()
+
+    def _on_channel_closed(self, event: protocol.ChannelClosed) -> None:
+        channel = event.channel
+        assert isinstance(channel, protocol.ClientChannel)
+        close_waiter = channel.close_token
+        for token in event.tokens:
+            waiter: Waiter = token  # type: ignore[assignment]
+            if waiter is close_waiter:
+                waiter.set_result(None)
+            else:
+                waiter.set_error(
+                    event.error or ChannelClosedError(f"channel {channel.number} was closed")
+                )
+        publication: BasePublication
+        for publication in event.publications:  # type: ignore[assignment]
+            publication.settled()
+        if channel.owner is not None:
+            channel.owner.ended(event.error)
+        self.wake_drained()
+
+    def _on_opened(self, event: protocol.ConnectionOpened) -> None:
+        if self._open_waiter is not None:
+            self._open_waiter.set_result(None)
+
+    def _on_closed(self, event: protocol.ConnectionClosed) -> None:
+        self.error = event.error
+        for token in event.tokens:
+            waiter: Waiter = token  # type: ignore[assignment]
+            if waiter is self.protocol.close_token:
+                waiter.set_result(None)
+            else:
+                waiter.set_error(event.error or ConnectionClosedError("the connection was closed"))
+        if self._open_waiter is not None:
+            self._open_waiter.set_error(
+                event.error or ConnectionClosedError("the connection was closed")
+            )
+        self.wake_drained()
+        if event.error is not None:
+            logger.info("connection ended: %s", event.error)
+        if self.on_close is not None:
+            self.call_soon(self.on_close, event.error)
+        self.shut_down()
+
+    def _on_blocked(self, event: protocol.ConnectionBlocked) -> None:
+        logger.warning("connection blocked by the broker: %s", event.reason)
+        if self.on_blocked is not None:
+            self.call_soon(self.on_blocked, event.reason)
+
+    def _on_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
+        logger.info("connection unblocked")
+        self.wake_drained()
+        if self.on_unblocked is not None:
+            self.call_soon(self.on_unblocked)
+
+    # -- waiting to send -------------------------------------------------------------------
+
+    def wake_drained(self) -> None:
+        """Those who waited to send may look again."""
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            waiter.set_result(None)
+
+    def check_not_ended(self) -> None:
+        """Raise where the connection has ended.
+
+        Raises:
+            ConnectionClosedError: with the reason.
+        """
+        if self.protocol.state in (protocol.State.CLOSING, protocol.State.CLOSED):
+            raise ConnectionClosedError("the connection is closed", self.error)

@@ -1,0 +1,38 @@
+"""A timeout becomes one deadline at the edge of the library and is passed down as it is."""
+
+from __future__ import annotations
+
+import time
+
+from ..exceptions import ConfigurationError, DeadlineExceeded
+
+__all__ = ["MAX_TIMEOUT", "Deadline"]
+
+MAX_TIMEOUT = 7 * 24 * 3600.0  # seconds; what a lock or a selector of any platform can wait
+
+
+class Deadline:
+    """A point on the monotonic clock.
+
+    Args:
+        timeout: seconds from now; more than `MAX_TIMEOUT` counts as `MAX_TIMEOUT`.
+
+    Raises:
+        ConfigurationError: not a number of at least 0.
+    """
+
+    __slots__ = ("at", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        if not timeout >= 0:
+            raise ConfigurationError(f"timeout is {timeout!r}: expected seconds, at least 0")
+        self.timeout = min(timeout, MAX_TIMEOUT)
+        self.at = time.monotonic() + self.timeout
+
+    def remaining(self) -> float:
+        """Seconds left; 0 when it is over."""
+        return max(0.0, self.at - time.monotonic())
+
+    def exceeded(self, operation: str) -> DeadlineExceeded:
+        """The error that says that `operation` did not end in time."""
+        return DeadlineExceeded(f"{operation} did not end within {self.timeout:g} s")

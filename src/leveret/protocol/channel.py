@@ -1,0 +1,163 @@
+"""What a channel is on both sides: a number, a state, contents under way, the closing handshake.
+
+A channel is opened and closed by either `ClientChannel` or `ServerChannel`; this module holds
+what the two share. A channel in CLOSING drops all but close and close-ok; where both sides close
+at once, each answers the other's close, and the number is free when our own close-ok is there
+(AMQP 0-9-1, 1.5.2.5).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import wire
+from ..exceptions import ChannelClosedError, LeveretError, LocalProtocolError, RemoteProtocolError
+from .content import ContentAssembly
+from .states import ChannelState
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Channel"]
+
+
+class Channel:
+    """One channel of a connection.
+
+    Attributes:
+        number: 1 to channel_max.
+        state: see `ChannelState`.
+        error: why it ended, None before and after an ordinary close.
+        close_token: of the close that this side asked for.
+    """
+
+    __slots__ = ("_assembly", "_connection", "close_token", "error", "number", "state")
+
+    def __init__(self, connection: Connection, number: int, state: ChannelState) -> None:
+        self._connection = connection
+        self._assembly: ContentAssembly | None = None
+        self.close_token: object = None
+        self.number = number
+        self.state = state
+        self.error: LeveretError | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} {self.state.value}>"
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise unless the channel takes what is sent.
+
+        Raises:
+            ChannelClosedError: it has ended or is closing.
+        """
+        if self.state is not ChannelState.OPEN:
+            words = "is not open yet" if self.state is ChannelState.OPENING else "is closed"
+            raise ChannelClosedError(f"channel {self.number} {words}", self.error)
+
+    def _write(self, piece: bytes) -> None:
+        """Queue bytes of this channel."""
+        self._connection.write(piece)
+
+    def send_close(
+        self,
+        reply_code: int = 200,
+        reply_text: str = "",
+        *,
+        class_id: int = 0,
+        method_id: int = 0,
+        token: object = None,
+        error: LeveretError | None = None,
+    ) -> None:
+        """Close the channel.
+
+        Args:
+            reply_code, reply_text: why; 200 for an ordinary end.
+            class_id, method_id: the method at fault, if one is.
+            token: comes back in `ChannelClosed.tokens`.
+            error: becomes `ChannelClosed.error`.
+
+        Raises:
+            LocalProtocolError: it is closing or closed already.
+        """
+        if self.state not in (ChannelState.OPEN, ChannelState.OPENING):
+            raise LocalProtocolError(f"channel {self.number} is {self.state.value}")
+        text = wire.truncate_shortstr(reply_text)
+        self._write(wire.ChannelClose(reply_code, text, class_id, method_id).encode(self.number))
+        self.state = ChannelState.CLOSING
+        self.error = error
+        self.close_token = token
+        self._assembly = None
+
+    # -- receiving -------------------------------------------------------------------------
+
+    def receive(self, item: wire.Item) -> None:
+        """One item of this channel, from the connection."""
+        if isinstance(item, wire.ChannelClose):
+            self._receive_close(item)
+        elif isinstance(item, wire.ChannelCloseOk):
+            self._receive_close_ok(item)
+        elif self.state is ChannelState.CLOSING:
+            return
+        elif self._assembly is not None:
+            content = self._assembly.receive(item)
+            if content is not None:
+                self._assembly = None
+                self._receive_content(content)
+        elif isinstance(item, wire.Content):
+            self._receive_content(item)
+        elif isinstance(item, wire.Method):
+            if item.has_content:
+                self._assembly = self._connection.assembly(item)
+            else:
+                self._receive_method(item)
+        else:
+            raise RemoteProtocolError(
+                "expected method frame, got non method frame instead",
+                reply_code=wire.ReplyCode.UNEXPECTED_FRAME,
+                channel=self.number,
+            )
+
+    def _receive_close(self, close: wire.ChannelClose) -> None:
+        self._connection.write(wire.ChannelCloseOk().encode(self.number))
+        if self.state is ChannelState.CLOSING:
+            return  # both at once: our own close-ok is still to come
+        self.error = self._peer_error(close)
+        self._end()
+
+    def _receive_close_ok(self, close_ok: wire.ChannelCloseOk) -> None:
+        if self.state is not ChannelState.CLOSING:
+            raise self._unexpected(close_ok)
+        self._end()
+
+    def _end(self) -> None:
+        self.state = ChannelState.CLOSED
+        self._assembly = None
+        self._connection.channel_ended(self)
+
+    def _unexpected(self, method: wire.Method) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"unexpected {method.name}",
+            reply_code=wire.ReplyCode.COMMAND_INVALID,
+            channel=self.number,
+            class_id=method.class_id,
+            method_id=method.method_id,
+        )
+
+    # -- what the two sides fill in --------------------------------------------------------
+
+    def _receive_method(self, method: wire.Method) -> None:
+        raise self._unexpected(method)
+
+    def _receive_content(self, content: wire.Content) -> None:
+        raise NotImplementedError
+
+    def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
+        raise NotImplementedError
+
+    def abandon(self, error: LeveretError | None, bytes_sent: int) -> None:
+        """The connection has ended, and the channel with it."""
+        if self.state is not ChannelState.CLOSING:
+            self.error = error
+        self._end()

@@ -1,0 +1,359 @@
+"""A channel as the client sees it: requests and their replies, publishes and their confirms,
+consumers and their deliveries.
+
+Replies come in the order of the requests, so the open requests are a queue; a request whose
+caller has gone away stays in it, and its reply is still taken by it alone. Frames of one channel
+leave in the order of the calls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import wire
+from ..exceptions import LeveretError, NotFound, PeerError, RemoteProtocolError, channel_error
+from ..types import Buffer
+from .channel import Channel
+from .confirms import ConfirmTracker, Outcome, Publication
+from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Reply
+from .settle import SettleTracker
+from .states import ChannelState
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["ClientChannel", "ConsumerEntry"]
+
+RECENT = 32  # methods sent without waiting that are remembered, to name one that fails
+
+
+class _Request(NamedTuple):
+    method: wire.Method
+    token: object
+    owner: object
+
+
+class ConsumerEntry:
+    """A consumer that the broker knows: who takes its deliveries, and whether they want acks."""
+
+    __slots__ = ("no_ack", "owner")
+
+    def __init__(self, owner: object, no_ack: bool) -> None:
+        self.owner = owner
+        self.no_ack = no_ack
+
+
+class ClientChannel(Channel):
+    """The client's end of a channel. Made by `Connection.open_channel`.
+
+    Attributes:
+        consumers: by consumer tag.
+        confirms: the open publishes, None before confirm.select.
+        unsettled: the deliveries that want to be settled.
+        flow_active: False while the broker has asked for no content (channel.flow).
+        owner: for the caller's use.
+    """
+
+    __slots__ = (
+        "_last_exchange",
+        "_last_routing_key",
+        "_recent",
+        "_requests",
+        "confirms",
+        "consumers",
+        "flow_active",
+        "owner",
+        "unsettled",
+    )
+
+    def __init__(self, connection: Connection, number: int, token: object) -> None:
+        super().__init__(connection, number, ChannelState.OPENING)
+        self._requests: deque[_Request] = deque()
+        self._recent: deque[wire.Method] = deque(maxlen=RECENT)
+        self._last_exchange: str | None = None
+        self._last_routing_key = ""
+        self.consumers: dict[str | None, ConsumerEntry] = {}
+        self.confirms: ConfirmTracker | None = None
+        self.unsettled = SettleTracker(number)
+        self.flow_active = True
+        self.owner: Any = None
+        self._request(wire.ChannelOpen(), token)
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def _write(self, piece: bytes) -> None:
+        acks = self.unsettled.take_acks()
+        self._connection.write(acks + piece if acks else piece)
+
+    def write_acks(self) -> None:
+        """Queue the acknowledgements that were kept back."""
+        acks = self.unsettled.take_acks()
+        if acks and self.state is ChannelState.OPEN:
+            self._connection.write(acks)
+
+    def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
+        piece = method.encode(self.number)
+        self._requests.append(_Request(method, token, owner))
+        self._write(piece)
+
+    def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
+        """Send a method that has a reply; the reply becomes an `events.Reply` with `token`.
+
+        Args:
+            method: any but channel.open and channel.close.
+            token: the caller's, opaque.
+            owner: for basic.consume, what `Delivery.owner` will be.
+
+        Raises:
+            ChannelClosedError: the channel has ended.
+            EncodeError: an argument that its field cannot hold; nothing is sent.
+        """
+        self.check_open()
+        self._request(method, token, owner)
+        if isinstance(method, wire.ConfirmSelect) and self.confirms is None:
+            self.confirms = ConfirmTracker()
+
+    def send_method(self, method: wire.Method, owner: object = None) -> None:
+        """Send a method that gets no reply: one with `nowait`, or recover-async.
+
+        Raises:
+            ChannelClosedError, EncodeError: as `send_request`.
+        """
+        self.check_open()
+        self._write(method.encode(self.number))
+        self._recent.append(method)
+        if isinstance(method, wire.BasicConsume):
+            self.consumers[method.consumer_tag] = ConsumerEntry(owner, method.no_ack)
+        elif isinstance(method, wire.BasicCancel):
+            self.consumers.pop(method.consumer_tag, None)
+        elif isinstance(method, wire.ConfirmSelect) and self.confirms is None:
+            self.confirms = ConfirmTracker()
+
+    def send_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        raw_properties: bytes,
+        body: Buffer,
+        mandatory: bool,
+        publication: Publication | None = None,
+    ) -> None:
+        """Send basic.publish with its content.
+
+        Args:
+            raw_properties: `Properties.encode()`.
+            publication: takes the outcome, in confirm mode.
+
+        Raises:
+            ChannelClosedError, EncodeError: as `send_request`.
+        """
+        if self.state is not ChannelState.OPEN:
+            self.check_open()
+        connection = self._connection
+        content = wire.encode_publish(
+            self.number,
+            exchange,
+            routing_key,
+            mandatory,
+            False,
+            raw_properties,
+            body,
+            connection.limits.frame_max,
+        )
+        acks = self.unsettled.take_acks()
+        if acks:
+            connection.write(acks)
+        connection.write_content(content)
+        self._last_exchange = exchange
+        self._last_routing_key = routing_key
+        if self.confirms is not None:
+            self.confirms.add(publication, connection.bytes_queued)
+
+    def send_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Acknowledge a delivery, or with `multiple` all up to it (0: all).
+
+        A single one may wait for `data_to_send` and leave together with others.
+
+        Raises:
+            ChannelClosedError: the channel has ended; the broker requeues its deliveries.
+        """
+        if self.state is not ChannelState.OPEN:
+            self.check_open()
+        if not multiple and self.unsettled.ack_front(delivery_tag):
+            self._connection.acks_waiting(self)
+            return
+        self._write(wire.encode_ack(self.number, delivery_tag, multiple))
+        self.unsettled.settle(delivery_tag, multiple)
+
+    def send_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse a delivery, or with `multiple` all up to it (RabbitMQ, "Negative
+        Acknowledgements").
+
+        Raises:
+            ChannelClosedError: as `send_ack`.
+        """
+        self.check_open()
+        self._write(wire.encode_nack(self.number, delivery_tag, multiple, requeue))
+        self.unsettled.settle(delivery_tag, multiple)
+
+    def send_reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """Refuse a delivery with basic.reject.
+
+        Raises:
+            ChannelClosedError: as `send_ack`.
+        """
+        self.check_open()
+        self._write(wire.encode_reject(self.number, delivery_tag, requeue))
+        self.unsettled.settle(delivery_tag, False)
+
+    # -- receiving -------------------------------------------------------------------------
+
+    def _receive_method(self, method: wire.Method) -> None:
+        kind = type(method)
+        if kind is wire.BasicAck or kind is wire.BasicNack:
+            self._receive_confirm(method)
+        elif kind is wire.BasicCancel:
+            self._receive_cancel(method)
+        elif kind is wire.ChannelFlow:
+            self._receive_flow(method)
+        else:
+            self._receive_reply(method)
+
+    def _receive_confirm(self, method: wire.Method) -> None:
+        assert isinstance(method, wire.BasicAck | wire.BasicNack)
+        outcome = Outcome.CONFIRMED if isinstance(method, wire.BasicAck) else Outcome.NACKED
+        settled: list[Publication] = []
+        if self.confirms is None or not self.confirms.settle(
+            method.delivery_tag, method.multiple, outcome, settled
+        ):
+            raise RemoteProtocolError(
+                f"{method.name} for publish {method.delivery_tag}, which was never sent",
+                reply_code=wire.ReplyCode.COMMAND_INVALID,
+                channel=self.number,
+                class_id=method.class_id,
+                method_id=method.method_id,
+            )
+        self._connection.emit_all(settled)
+
+    def _receive_cancel(self, method: wire.Method) -> None:
+        assert isinstance(method, wire.BasicCancel)
+        entry = self.consumers.pop(method.consumer_tag, None)
+        if not method.nowait:
+            self._write(wire.BasicCancelOk(method.consumer_tag).encode(self.number))
+        if entry is not None:
+            self._connection.emit(
+                ConsumerCancelled(self.number, method.consumer_tag, entry.owner)
+            )
+
+    def _receive_flow(self, method: wire.Method) -> None:
+        assert isinstance(method, wire.ChannelFlow)
+        self.flow_active = method.active
+        self._write(wire.ChannelFlowOk(method.active).encode(self.number))
+        self._connection.emit(ChannelFlow(self.number, method.active))
+
+    def _receive_reply(self, reply: wire.Method | wire.Content) -> None:
+        kind = wire.BasicGetOk if isinstance(reply, wire.Content) else type(reply)
+        if not self._requests or kind not in self._requests[0].method.replies:
+            waited = self._requests[0].method.name if self._requests else "nothing"
+            raise RemoteProtocolError(
+                f"{kind.name} does not answer what was asked: {waited}",
+                reply_code=wire.ReplyCode.COMMAND_INVALID,
+                channel=self.number,
+                class_id=kind.class_id,
+                method_id=kind.method_id,
+            )
+        request = self._requests.popleft()
+        if isinstance(reply, wire.ChannelOpenOk):
+            self.state = ChannelState.OPEN
+        elif isinstance(reply, wire.BasicConsumeOk):
+            assert isinstance(request.method, wire.BasicConsume)
+            self.consumers[reply.consumer_tag] = ConsumerEntry(request.owner, request.method.no_ack)
+        elif isinstance(reply, wire.BasicCancelOk):
+            self.consumers.pop(reply.consumer_tag, None)
+        elif isinstance(reply, wire.BasicRecoverOk):
+            self.unsettled.recovered()
+        self._connection.emit(Reply(self.number, request.token, request.method, reply))
+
+    def _receive_content(self, content: wire.Content) -> None:
+        if isinstance(content, wire.Delivery):
+            self._receive_delivery(content)
+        elif isinstance(content, wire.Returned):
+            publication = self.confirms.match_return(content) if self.confirms else None
+            if publication is None:
+                self._connection.emit(content)
+        else:
+            raise self._unexpected(wire.BasicPublish())
+
+    def _receive_delivery(self, delivery: wire.Delivery) -> None:
+        if delivery.consumer_tag is None:
+            if self._requests:
+                request = self._requests[0].method
+                if isinstance(request, wire.BasicGet) and not request.no_ack:
+                    self.unsettled.delivered(delivery.delivery_tag)
+            self._receive_reply(delivery)
+            return
+        entry = self.consumers.get(delivery.consumer_tag)
+        if entry is None:  # cancelled by us without waiting: give it back
+            self.unsettled.delivered(delivery.delivery_tag)
+            self.send_reject(delivery.delivery_tag, requeue=True)
+            return
+        if not entry.no_ack:
+            self.unsettled.delivered(delivery.delivery_tag)
+        delivery.owner = entry.owner
+        self._connection.emit(delivery)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
+        name, arguments = self._blamed(close.class_id, close.method_id)
+        return channel_error(close.reply_code)(
+            close.reply_text,
+            reply_code=close.reply_code,
+            class_id=close.class_id,
+            method_id=close.method_id,
+            operation=name,
+            arguments=arguments,
+            channel=self.number,
+        )
+
+    def _blamed(self, class_id: int, method_id: int) -> tuple[str | None, Mapping[str, object]]:
+        """The name and the arguments of the operation that the broker blames."""
+        kind = wire.METHODS.get(class_id << 16 | method_id)
+        if kind is None:
+            return None, {}
+        if kind is wire.BasicPublish and self._last_exchange is not None:
+            return kind.name, {
+                "exchange": self._last_exchange,
+                "routing_key": self._last_routing_key,
+            }
+        sent = [request.method for request in self._requests]
+        for method in sent + list(reversed(self._recent)):
+            if type(method) is kind:
+                given = {name: getattr(method, name) for name in method.fields}
+                return kind.name, {name: value for name, value in given.items() if value}
+        return kind.name, {}
+
+    def _end(self) -> None:
+        super()._end()
+        tokens = [request.token for request in self._requests]
+        self._requests.clear()
+        if self.close_token is not None:
+            tokens.append(self.close_token)
+        publications: list[Publication] = []
+        if self.confirms is not None:
+            publications = self.confirms.abandon(
+                self._connection.bytes_sent, self.error, self._refusal()
+            )
+        self.consumers.clear()
+        self._connection.emit(ChannelClosed(self, self.error, tokens, publications))
+
+    def _refusal(self) -> Callable[[Publication], bool] | None:
+        """Which publishes the broker can mean where it closed the channel because of one."""
+        error = self.error
+        if not isinstance(error, PeerError) or error.operation != wire.BasicPublish.name:
+            return None
+        if isinstance(error, NotFound):
+            return lambda publication: f"'{publication.exchange}'" in error.reply_text
+        return lambda publication: True

@@ -1,0 +1,234 @@
+"""Publisher confirms: which publish has which outcome (RabbitMQ, "Consumer Acknowledgements and
+Publisher Confirms").
+
+After confirm.select both sides number the publishes of the channel from 1; the broker acks or
+nacks numbers, singly or up to one (`multiple`), in any order. Every number is visited once or
+twice, so that the cost of a confirm does not depend on how many are open.
+
+A mandatory message that no queue takes comes back as basic.return, which carries no number,
+before its ack. Returns come in the order of publishing, so a cursor walks over the open
+publishes and finds the first with the same exchange, routing key and body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from ..exceptions import (
+    LeveretError,
+    PublishError,
+    PublishNacked,
+    PublishNotSent,
+    PublishReturned,
+    PublishUnknown,
+)
+from ..types import Buffer
+from ..wire import Returned
+
+__all__ = ["ConfirmTracker", "Outcome", "Publication"]
+
+
+class Outcome(Enum):
+    """How a publish ended; exactly one of the last five, and then for ever."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    NACKED = "nacked"
+    NOT_SENT = "not sent"
+    UNKNOWN = "unknown"
+
+
+class Publication:
+    """One publish and its outcome.
+
+    Attributes:
+        exchange, routing_key, body, mandatory: as published.
+        delivery_tag: its number on the channel, from 1; 0 before it is sent.
+        outcome: see `Outcome`.
+        position: how many bytes the connection had queued in all, this publish included.
+        returned: the message that came back, if one did.
+        reason: the error that ended the channel before an outcome came, if one did.
+    """
+
+    __slots__ = (
+        "body",
+        "delivery_tag",
+        "exchange",
+        "mandatory",
+        "outcome",
+        "position",
+        "reason",
+        "returned",
+        "routing_key",
+    )
+
+    def __init__(self, exchange: str, routing_key: str, body: Buffer, mandatory: bool) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.body = body
+        self.mandatory = mandatory
+        self.delivery_tag = 0
+        self.position = 0
+        self.outcome = Outcome.PENDING
+        self.returned: Returned | None = None
+        self.reason: LeveretError | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.delivery_tag} exchange={self.exchange!r} "
+            f"routing_key={self.routing_key!r} {self.outcome.value}>"
+        )
+
+    @property
+    def error(self) -> PublishError | None:
+        """The outcome as an error; None while it is pending and when it is confirmed."""
+        outcome = self.outcome
+        if outcome is Outcome.PENDING or outcome is Outcome.CONFIRMED:
+            return None
+        if outcome is Outcome.RETURNED and self.returned is not None:
+            return PublishReturned(
+                exchange=self.exchange,
+                routing_key=self.routing_key,
+                delivery_tag=self.delivery_tag,
+                reply_code=self.returned.reply_code,
+                reply_text=self.returned.reply_text,
+                returned=self.returned,
+            )
+        error = _ERRORS[outcome](
+            str(self.reason or ""),
+            exchange=self.exchange,
+            routing_key=self.routing_key,
+            delivery_tag=self.delivery_tag,
+        )
+        error.__cause__ = self.reason
+        return error
+
+
+_ERRORS: dict[Outcome, type[PublishError]] = {
+    Outcome.NACKED: PublishNacked,
+    Outcome.NOT_SENT: PublishNotSent,
+    Outcome.UNKNOWN: PublishUnknown,
+}
+
+
+class ConfirmTracker:
+    """The open publishes of one channel in confirm mode."""
+
+    __slots__ = ("_cursor", "_low", "_open", "_tag")
+
+    def __init__(self) -> None:
+        self._tag = 0  # of the last publish
+        self._low = 1  # no open publish has a lower number
+        self._cursor = 1  # no return will match a publish with a lower number
+        self._open: dict[int, Publication] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def last_tag(self) -> int:
+        """The number of the last publish."""
+        return self._tag
+
+    def add(self, publication: Publication | None, position: int) -> None:
+        """Number a publish; None for one whose outcome nobody asks for."""
+        self._tag = tag = self._tag + 1
+        if publication is not None:
+            publication.delivery_tag = tag
+            publication.position = position
+            self._open[tag] = publication
+
+    def settle(
+        self, tag: int, multiple: bool, outcome: Outcome, settled: list[Publication]
+    ) -> bool:
+        """An ack or a nack of the broker.
+
+        Args:
+            tag, multiple: as received; tag 0 with multiple means all.
+            outcome: CONFIRMED or NACKED.
+            settled: takes the publications that have their outcome now.
+
+        Returns:
+            False for a number that was never published: the broker's fault.
+        """
+        if tag > self._tag or (tag == 0 and not multiple):
+            return False
+        if not multiple:
+            publication = self._open.pop(tag, None)
+            if publication is not None:
+                self._finish(publication, outcome)
+                settled.append(publication)
+            if tag == self._low:
+                self._low = tag + 1
+            return True
+        last = tag or self._tag
+        pop = self._open.pop
+        for number in range(self._low, last + 1):
+            publication = pop(number, None)
+            if publication is not None:
+                self._finish(publication, outcome)
+                settled.append(publication)
+        if last >= self._low:
+            self._low = last + 1
+        return True
+
+    @staticmethod
+    def _finish(publication: Publication, outcome: Outcome) -> None:
+        if publication.returned is not None and outcome is Outcome.CONFIRMED:
+            outcome = Outcome.RETURNED
+        publication.outcome = outcome
+
+    def match_return(self, message: Returned) -> Publication | None:
+        """The publication that a returned message belongs to, marked; None if there is none."""
+        found = self._find(message, compare_body=True) or self._find(message, compare_body=False)
+        if found is not None:
+            found.returned = message
+            self._cursor = found.delivery_tag + 1
+        return found
+
+    def _find(self, message: Returned, *, compare_body: bool) -> Publication | None:
+        for tag in range(max(self._cursor, self._low), self._tag + 1):
+            publication = self._open.get(tag)
+            if (
+                publication is not None
+                and publication.mandatory
+                and publication.routing_key == message.routing_key
+                and publication.exchange == message.exchange
+                and (not compare_body or publication.body == message.body)
+            ):
+                return publication
+        return None
+
+    def abandon(
+        self,
+        bytes_sent: int,
+        reason: LeveretError | None,
+        may_be_refused: Callable[[Publication], bool] | None = None,
+    ) -> list[Publication]:
+        """The channel is gone: every open publish gets its outcome now.
+
+        Args:
+            bytes_sent: how many bytes were handed to the network.
+            reason: why the channel ended.
+            may_be_refused: given where the broker blames a publish: whether it can be this one.
+                The broker handles publishes in order and drops all that follows the one it
+                refuses: what comes after the last candidate has not arrived, and a single
+                candidate is the one refused.
+        """
+        publications = list(self._open.values())
+        self._open.clear()
+        candidates = [p for p in publications if may_be_refused and may_be_refused(p)]
+        last = candidates[-1].delivery_tag if candidates else self._tag
+        for publication in publications:
+            publication.reason = reason
+            if publication.returned is not None:
+                publication.outcome = Outcome.RETURNED
+            elif publication.position > bytes_sent or publication.delivery_tag > last:
+                publication.outcome = Outcome.NOT_SENT
+            elif candidates == [publication]:
+                publication.outcome = Outcome.NACKED
+            else:
+                publication.outcome = Outcome.UNKNOWN
+        return publications

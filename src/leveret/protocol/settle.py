@@ -1,0 +1,93 @@
+"""Unsettled deliveries of one channel, and acknowledgements that leave together.
+
+A delivery is unsettled from its arrival to its ack, nack or reject (AMQP 0-9-1, 1.8.3.13). The
+tags of a channel rise, so the unsettled ones are a queue with holes: `_tags` in order, `_holes`
+those settled out of order. Settling at the front, the usual case, costs the same however many
+are behind.
+
+An ack of the front tag is kept back until the channel sends something else or the connection is
+asked for its bytes; further acks of the then-front tag join it, and they leave as one
+`multiple=True`. That is exact: nothing unsettled is below the front.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .. import wire
+
+__all__ = ["SettleTracker"]
+
+
+class SettleTracker:
+    """The unsettled tags of one channel.
+
+    Args:
+        channel: its number, for the frames.
+    """
+
+    __slots__ = ("_ack_count", "_ack_tag", "_channel", "_floor", "_holes", "_tags")
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._tags: deque[int] = deque()
+        self._holes: set[int] = set()
+        self._floor = 0  # tags up to this one were taken back by basic.recover
+        self._ack_tag = 0
+        self._ack_count = 0
+
+    def __len__(self) -> int:
+        return len(self._tags) - len(self._holes)
+
+    def delivered(self, tag: int) -> None:
+        """A delivery that wants to be settled has arrived."""
+        self._tags.append(tag)
+
+    def is_lost(self, tag: int) -> bool:
+        """Whether the broker has taken the delivery back (basic.recover)."""
+        return tag <= self._floor
+
+    def ack_front(self, tag: int) -> bool:
+        """Keep back the ack of `tag` if it is the front; else False, and nothing is done."""
+        tags = self._tags
+        if not tags or tags[0] != tag:
+            return False
+        tags.popleft()
+        if self._holes:
+            self._skip_holes()
+        self._ack_tag = tag
+        self._ack_count += 1
+        return True
+
+    def settle(self, tag: int, multiple: bool) -> None:
+        """`tag` (with `multiple`, all up to it; 0 for all) is settled by a frame of its own."""
+        tags = self._tags
+        if multiple:
+            while tags and (tag == 0 or tags[0] <= tag):
+                self._holes.discard(tags.popleft())
+        elif tags and tags[0] == tag:
+            tags.popleft()
+        elif tags and tags[0] < tag <= tags[-1]:
+            self._holes.add(tag)
+        if self._holes:
+            self._skip_holes()
+
+    def _skip_holes(self) -> None:
+        tags, holes = self._tags, self._holes
+        while tags and tags[0] in holes:
+            holes.discard(tags.popleft())
+
+    def take_acks(self) -> bytes:
+        """The frame for the acks kept back; empty if there are none."""
+        count = self._ack_count
+        if not count:
+            return b""
+        self._ack_count = 0
+        return wire.encode_ack(self._channel, self._ack_tag, count > 1)
+
+    def recovered(self) -> None:
+        """recover-ok: the broker has taken back all that was delivered until now."""
+        if self._tags:
+            self._floor = self._tags[-1]
+        self._tags.clear()
+        self._holes.clear()

@@ -19,21 +19,26 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import protocol, wire
 from ..exceptions import (
+    BlockedTimeout,
     ChannelClosedError,
     ConnectionClosedError,
+    DeadlineExceeded,
     LeveretError,
 )
 from .delivery import Delivery
 
 if TYPE_CHECKING:
     from .channel import BaseChannel
-    from .consumer import BaseConsumer
+    from .consumer import Subscription
     from .parameters import Parameters
     from .publisher import BasePublication
 
 __all__ = ["BaseCore", "Waiter"]
 
 logger = logging.getLogger("leveret.client")
+
+
+SEND_LIMIT = 1048576  # bytes queued; who publishes more waits until half of it has left
 
 
 class Waiter(Protocol):
@@ -46,6 +51,21 @@ class Waiter(Protocol):
 
     def set_error(self, error: BaseException) -> None:
         """Wake it with an error."""
+
+
+class _Nobody:
+    """The waiter for replies that nobody waits for."""
+
+    abandoned = False
+
+    def set_result(self, value: object) -> None:
+        """Nothing to do."""
+
+    def set_error(self, error: BaseException) -> None:
+        """Nothing to do: what fails here fails for everybody on the channel."""
+
+
+NOBODY = _Nobody()
 
 
 class BaseCore:
@@ -89,7 +109,7 @@ class BaseCore:
         """The protocol has ended: flush what is left, then close the transport."""
         raise NotImplementedError
 
-    def pause_receiving(self, consumer: BaseConsumer) -> None:
+    def pause_receiving(self, consumer: Subscription) -> None:
         """A consumer's buffer is full: stop reading until `resume_receiving`."""
         raise NotImplementedError
 
@@ -153,7 +173,7 @@ class BaseCore:
         return channel.owner if isinstance(channel, protocol.ClientChannel) else None
 
     def _on_consumer_cancelled(self, event: protocol.ConsumerCancelled) -> None:
-        consumer: BaseConsumer = event.token  # type: ignore[assignment]
+        consumer: Subscription = event.token  # type: ignore[assignment]
         consumer.cancelled_by_broker()
 
     def _on_flow(self, event: protocol.ChannelFlow) -> None:
@@ -214,6 +234,30 @@ class BaseCore:
             self.call_soon(self.on_unblocked)
 
     # -- waiting to send -------------------------------------------------------------------
+
+    def may_publish(self, channel: BaseChannel) -> bool:
+        """Whether a publish may be queued now: not blocked, and not too much is queued."""
+        connection = self.protocol
+        return (
+            connection.bytes_queued - connection.bytes_sent < SEND_LIMIT
+            and connection.blocked is None
+            and channel.protocol.flow_active
+        )
+
+    def wants_to_publish(self, channel: BaseChannel, waiter: Waiter) -> bool:
+        """Register one who waits until it may publish; False where it may, or never will."""
+        if self.may_publish(channel) or not channel.is_open:
+            return False
+        self._drain_waiters.append(waiter)
+        return True
+
+    def publish_timeout(self, error: DeadlineExceeded) -> DeadlineExceeded:
+        """The error of a publish that could not be queued in time."""
+        reason = self.protocol.blocked
+        if reason is None:
+            return error
+        words = f"the broker has blocked the connection ({reason}), and did not end it in time"
+        return BlockedTimeout(f"{error}: {words}", reason)
 
     def wake_drained(self) -> None:
         """Those who waited to send may look again."""

@@ -12,9 +12,9 @@ Keyword arguments win over the query, the query over the defaults.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, cast
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from ..exceptions import ConfigurationError
@@ -188,7 +188,7 @@ def parse_url(url: str = DEFAULT_URL, **options: object) -> Parameters:
         fields[name] = value
     mechanisms = fields.get("mechanisms")
     if mechanisms is not None:
-        fields["mechanisms"] = tuple(mechanisms)  # type: ignore[call-overload]
+        fields["mechanisms"] = tuple(cast("Iterable[str]", mechanisms))
     if fields.get("ssl_context") is not None and not fields["tls"]:
         raise ConfigurationError("ssl_context is given, but the URL is amqp://: expected amqps://")
     user_password = fields.pop("user_password")

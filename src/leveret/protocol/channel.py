@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import wire
 from ..exceptions import ChannelClosedError, LeveretError, LocalProtocolError, RemoteProtocolError
 from .content import ContentAssembly
+from .replies import reply_text as cut
 from .states import ChannelState
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class Channel:
         state: see `ChannelState`.
         error: why it ended, None before and after an ordinary close.
         close_token: of the close that this side asked for.
+        assembly: the content under way, None between contents.
     """
 
-    __slots__ = ("_assembly", "_connection", "close_token", "error", "number", "state")
+    __slots__ = ("_connection", "assembly", "close_token", "error", "number", "state")
 
     def __init__(self, connection: Connection, number: int, state: ChannelState) -> None:
         self._connection = connection
-        self._assembly: ContentAssembly | None = None
+        self.assembly: ContentAssembly | None = None
         self.close_token: object = None
         self.number = number
         self.state = state
@@ -83,12 +85,12 @@ class Channel:
         """
         if self.state not in (ChannelState.OPEN, ChannelState.OPENING):
             raise LocalProtocolError(f"channel {self.number} is {self.state.value}")
-        text = wire.truncate_shortstr(reply_text)
-        self._write(wire.ChannelClose(reply_code, text, class_id, method_id).encode(self.number))
+        close = wire.ChannelClose(reply_code, cut(reply_text), class_id, method_id)
+        self._write(close.encode(self.number))
         self.state = ChannelState.CLOSING
         self.error = error
         self.close_token = token
-        self._assembly = None
+        self.assembly = None
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -100,16 +102,16 @@ class Channel:
             self._receive_close_ok(item)
         elif self.state is ChannelState.CLOSING:
             return
-        elif self._assembly is not None:
-            content = self._assembly.receive(item)
+        elif self.assembly is not None:
+            content = self.assembly.receive(item)
             if content is not None:
-                self._assembly = None
+                self.assembly = None
                 self._receive_content(content)
         elif isinstance(item, wire.Content):
             self._receive_content(item)
         elif isinstance(item, wire.Method):
             if item.has_content:
-                self._assembly = self._connection.assembly(item)
+                self.assembly = self._connection.new_assembly(item)
             else:
                 self._receive_method(item)
         else:
@@ -133,7 +135,7 @@ class Channel:
 
     def _end(self) -> None:
         self.state = ChannelState.CLOSED
-        self._assembly = None
+        self.assembly = None
         self._connection.channel_ended(self)
 
     def _unexpected(self, method: wire.Method) -> RemoteProtocolError:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from .. import wire
 from ..exceptions import (
@@ -38,6 +39,8 @@ from .content import ContentAssembly
 from .events import ConnectionClosed
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
+from .replies import CONNECTION_CLASS, misplaced, unexpected_heartbeat, unimplemented
+from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
 from .states import ChannelState, Role, State
@@ -160,14 +163,12 @@ class Connection:
             items, position, self._needed = wire.decode_frames(
                 data, position, self.limits.frame_max, self._delivery_class
             )
-            if not items:
+            if items:
+                self._receive_items(items, now)
+                if self._deaf:
+                    return b""
+            if self._needed and (before is self.state or not items):
                 return data[position:] if position else data
-            self._receive_items(items, now)
-            if self._deaf:
-                return b""
-            if before is self.state and position == len(data):
-                self._needed = 0
-                return b""
 
     def _receive_items(self, items: Sequence[wire.Item], now: float) -> None:
         """The hot loop: whole deliveries to open consumers go the short way."""
@@ -175,27 +176,28 @@ class Connection:
         delivery_class = self._delivery_class
         append = self._events.append
         for item in items:
-            channel = channels.get(item.channel)
+            channel: Any = channels.get(item.channel)
             if (
                 item.__class__ is delivery_class
                 and channel.__class__ is ClientChannel
-                and channel.state is ChannelState.OPEN  # type: ignore[union-attr]
-                and channel._assembly is None  # type: ignore[union-attr]
+                and channel.state is ChannelState.OPEN
+                and channel.assembly is None
             ):
-                entry = channel.consumers.get(item.consumer_tag)  # type: ignore[union-attr]
+                delivery: Any = item
+                entry = channel.consumers.get(delivery.consumer_tag)
                 if entry is not None:
                     if not entry.no_ack:
-                        channel.unsettled.delivered(item.delivery_tag)  # type: ignore[union-attr]
-                    item.owner = entry.owner  # type: ignore[union-attr]
+                        channel.unsettled.delivered(delivery.delivery_tag)
+                    delivery.owner = entry.owner
                     append(item)
                     continue
             if channel is not None:
-                if isinstance(item, wire.Method) and item.class_id == wire.CONNECTION_CLASS:
-                    raise _unimplemented(item)
+                if isinstance(item, wire.Method) and item.class_id == CONNECTION_CLASS:
+                    raise unimplemented(item)
                 if isinstance(item, wire.ChannelOpen):
-                    raise _fault_of(item, "second 'channel.open' seen")
+                    raise misplaced(item, "second 'channel.open' seen")
                 if isinstance(item, wire.Heartbeat):
-                    raise _unexpected_heartbeat(item)
+                    raise unexpected_heartbeat(item)
                 channel.receive(item)
             elif item.channel == 0:
                 self._receive_on_channel_0(item, now)
@@ -220,7 +222,7 @@ class Connection:
         elif type(item) in self.side.receives.get(self.state, ()):
             self.side.receive_method(item, now)
         else:
-            raise _fault_of(item, f"unexpected method in connection state {self._running()}")
+            raise misplaced(item, f"unexpected method in connection state {self._running()}")
 
     def _running(self) -> str:
         return "running" if self.state is State.OPEN else self.state.value
@@ -230,19 +232,19 @@ class Connection:
         if self.state is State.CLOSING:
             return
         if isinstance(item, wire.Heartbeat):
-            raise _unexpected_heartbeat(item)
+            raise unexpected_heartbeat(item)
         if isinstance(item, wire.ChannelOpen) and self.role is Role.SERVER:
             self._accept_channel(item)
             return
-        if isinstance(item, wire.Method) and item.class_id == wire.CONNECTION_CLASS:
-            raise _unimplemented(item)
+        if isinstance(item, wire.Method) and item.class_id == CONNECTION_CLASS:
+            raise unimplemented(item)
         if isinstance(item, wire.ChannelCloseOk):
-            raise _unimplemented(item)
-        raise _fault_of(item, "expected 'channel.open'")
+            raise unimplemented(item)
+        raise misplaced(item, "expected 'channel.open'")
 
     def _accept_channel(self, item: wire.ChannelOpen) -> None:
         if self.state is not State.OPEN:
-            raise _fault_of(item, f"unexpected method in connection state {self._running()}")
+            raise misplaced(item, f"unexpected method in connection state {self._running()}")
         if len(self.channels) >= self.limits.channel_max:
             raise RemoteProtocolError(
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
@@ -282,12 +284,12 @@ class Connection:
 
     def write_content(self, content: bytes | list[bytes | memoryview]) -> None:
         """Queue a whole content. For the parts of this layer."""
-        if content.__class__ is bytes:
+        if isinstance(content, bytes):
             self._out.append(content)
             self.bytes_queued += len(content)
         else:
             self._out += content
-            self.bytes_queued += sum(map(len, content))
+            self.bytes_queued += sum(len(piece) for piece in content)
 
     def acks_waiting(self, channel: ClientChannel) -> None:
         """A channel keeps acks back until the next bytes are asked for."""
@@ -321,7 +323,7 @@ class Connection:
             stop += 1
         data = b"".join(out[self._out_start : stop])
         self._out_start = stop
-        if stop > 4096 and stop * 2 > len(out) or stop == len(out):
+        if (stop > 4096 and stop * 2 > len(out)) or stop == len(out):
             del out[:stop]
             self._out_start = 0
         self.bytes_sent += size
@@ -345,6 +347,11 @@ class Connection:
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called, on the clock of `now`; None for never."""
         return None if self._heartbeat is None else self._heartbeat.next_deadline()
+
+    def heard(self, now: float) -> None:
+        """Count the peer as alive: for a caller that has stopped reading on purpose."""
+        if self._heartbeat is not None:
+            self._heartbeat.last_received = now
 
     def tick(self, now: float) -> None:
         """The time is `now`. Receive first what has come. Next: `events()`, `data_to_send()`."""
@@ -406,7 +413,7 @@ class Connection:
         if self.channels.pop(channel.number, None) is not None and self.role is Role.CLIENT:
             self._free_channels.append(channel.number)
 
-    def assembly(self, method: wire.Method) -> ContentAssembly:
+    def new_assembly(self, method: wire.Method) -> ContentAssembly:
         """A place to put a content together. For the parts of this layer."""
         return ContentAssembly(method, self._delivery_class, self.side.max_body)
 
@@ -449,8 +456,8 @@ class Connection:
         if self.state in (State.CLOSING, State.CLOSED):
             raise ConnectionClosedError("the connection is closed", self.error)
         self.data_to_send_acks()
-        text = wire.truncate_shortstr(reply_text)
-        self.write(wire.ConnectionClose(reply_code, text, class_id, method_id).encode(0))
+        close = wire.ConnectionClose(reply_code, cut(reply_text), class_id, method_id)
+        self.write(close.encode(0))
         self.state = State.CLOSING
         self.error = error
         self.close_token = token
@@ -505,32 +512,3 @@ class Connection:
             tokens.append(self.close_token)
         self.emit(ConnectionClosed(error, tokens))
 
-
-def _fault_of(item: wire.Item, message: str) -> RemoteProtocolError:
-    """504 for what does not belong on its channel, with the method at fault."""
-    is_method = isinstance(item, wire.Method)
-    return RemoteProtocolError(
-        message,
-        reply_code=wire.ReplyCode.CHANNEL_ERROR,
-        channel=item.channel,
-        class_id=item.class_id if is_method else 0,
-        method_id=item.method_id if is_method else 0,
-    )
-
-
-def _unimplemented(method: wire.Method) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        "unimplemented method",
-        reply_code=wire.ReplyCode.COMMAND_INVALID,
-        channel=method.channel,
-        class_id=method.class_id,
-        method_id=method.method_id,
-    )
-
-
-def _unexpected_heartbeat(item: wire.Heartbeat) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        "type 8, all octets = <<>>",
-        reply_code=wire.ReplyCode.UNEXPECTED_FRAME,
-        channel=item.channel,
-    )

@@ -105,14 +105,13 @@ def _make_delivery(
     assert isinstance(method, wire.BasicDeliver)
     return cls(
         method.channel,
+        method.consumer_tag,
+        method.delivery_tag,
+        method.redelivered,
         method.exchange,
         method.routing_key,
         properties,
         body,
-        method.consumer_tag,
-        method.delivery_tag,
-        method.redelivered,
-        None,
     )
 
 
@@ -122,13 +121,13 @@ def _make_get(
     assert isinstance(method, wire.BasicGetOk)
     return cls(
         method.channel,
+        None,
+        method.delivery_tag,
+        method.redelivered,
         method.exchange,
         method.routing_key,
         properties,
         body,
-        None,
-        method.delivery_tag,
-        method.redelivered,
         method.message_count,
     )
 
@@ -139,12 +138,12 @@ def _make_return(
     assert isinstance(method, wire.BasicReturn)
     return wire.Returned(
         method.channel,
+        method.reply_code,
+        method.reply_text,
         method.exchange,
         method.routing_key,
         properties,
         body,
-        method.reply_code,
-        method.reply_text,
     )
 
 
@@ -156,10 +155,10 @@ def _make_published(
         method.channel,
         method.exchange,
         method.routing_key,
-        properties,
-        body,
         method.mandatory,
         method.immediate,
+        properties,
+        body,
     )
 
 

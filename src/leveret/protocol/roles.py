@@ -36,6 +36,7 @@ from .handshake import (
     check_tune_ok,
     negotiate,
 )
+from .replies import reply_text
 from .states import CLIENT_RECEIVES, SERVER_RECEIVES, State
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Side(Protocol):
     """What a connection asks of its role."""
 
     max_body: int
-    receives: Mapping[State, frozenset[type[wire.Method]]]
+    @property
+    def receives(self) -> Mapping[State, frozenset[type[wire.Method]]]:
+        """Which methods are legal in which state."""
 
     def attach(self, connection: Connection) -> None:
         """The connection is there."""
@@ -311,7 +314,7 @@ class ServerSide:
         self._connection.check_open()
         if self.has_capability("connection.blocked"):
             self._connection.write(
-                wire.ConnectionBlocked(wire.truncate_shortstr(reason)).encode(0)
+                wire.ConnectionBlocked(reply_text(reason)).encode(0)
             )
 
     def send_unblocked(self) -> None:

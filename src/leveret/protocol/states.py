@@ -6,7 +6,7 @@ any state but the closed one and therefore stands in no row; while this side clo
 but `close` and `close-ok` is dropped (AMQP 0-9-1, 1.4.2.6).
 
     client:  IDLE -> START -> SECURE -> OPENING -> OPEN -> CLOSING -> CLOSED
-    server:  IDLE -> STARTED -> DECIDING -> TUNING -> TUNED -> ADMITTING -> OPEN -> CLOSING -> CLOSED
+    server:  IDLE -> STARTED -> DECIDING -> TUNING -> TUNED -> ADMITTING -> OPEN -> ... as above
 
 Channels: OPENING until open-ok, OPEN, CLOSING from our close to close-ok, CLOSED.
 """

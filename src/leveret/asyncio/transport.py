@@ -1,0 +1,452 @@
+"""The asyncio client's transport: bytes between the event loop and the protocol.
+
+Written by hand; its blocking twin is `leveret/sync/transport.py`, with the same operations. What
+is written during one turn of the loop leaves in one piece at its end. Nothing here blocks, and
+nothing is awaited but a `Waiter`, which always has a deadline or the end of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+from .. import protocol, wire
+from ..client.channel import BaseChannel
+from ..client.consumer import Subscription
+from ..client.core import NOBODY, SEND_LIMIT, BaseCore
+from ..client.deadline import Deadline
+from ..client.delivery import SETTLED, Delivery
+from ..client.parameters import Parameters
+from ..client.publisher import BasePublication
+from ..exceptions import (
+    ConnectFailed,
+    ConnectionLost,
+    LeveretError,
+)
+
+__all__ = ["Core", "Waiter", "open_core", "spawn"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("leveret.asyncio")
+
+
+class Waiter:
+    """One task that waits for one result."""
+
+    __slots__ = ("_future", "_loop", "abandoned")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[object] = self._loop.create_future()
+        self.abandoned = False
+
+    def set_result(self, value: object) -> None:
+        """Wake it with a value."""
+        if not self._future.done():
+            self._future.set_result(value)
+
+    def set_error(self, error: BaseException) -> None:
+        """Wake it with an error."""
+        if not self._future.done() and not self.abandoned:
+            self._future.set_exception(error)
+
+    def result(self) -> object:
+        """The value, None where there is none."""
+        future = self._future
+        if not future.done() or future.cancelled() or future.exception() is not None:
+            return None
+        return future.result()
+
+    async def wait(self, deadline: Deadline | None, operation: str) -> object:
+        """Wait for the result.
+
+        Args:
+            deadline: None where the end of the connection is the only limit.
+            operation: what is waited for, for the error.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+        """
+        if deadline is None or self._future.done():
+            return await self._future
+        timer = self._loop.call_later(deadline.remaining(), self._expire, deadline, operation)
+        try:
+            return await self._future
+        finally:
+            timer.cancel()
+
+    def _expire(self, deadline: Deadline, operation: str) -> None:
+        self.set_error(deadline.exceeded(operation))
+
+
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+def spawn(run: Callable[[], Coroutine[object, object, None]], name: str) -> None:
+    """Run a coroutine function beside its caller."""
+    task = asyncio.get_running_loop().create_task(run(), name=name)
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+
+
+class Core(BaseCore, asyncio.Protocol):
+    """A connection's inside on the event loop."""
+
+    def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
+        super().__init__(parameters, options)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._full: set[Subscription] = set()
+
+    # -- asyncio.Protocol ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected, TLS included."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.protocol.initiate(self._loop.time())
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the broker."""
+        self.protocol.receive_data(data, self._loop.time())
+        self.dispatch()
+        if self.protocol.has_data_to_send():
+            self._flush()
+        if self._timer is None:
+            self._arm_timer()
+
+    def eof_received(self) -> None:
+        """The broker ended its side; the transport closes itself."""
+        self.protocol.receive_eof(self._loop.time())
+        self.dispatch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        words = f"the connection was lost: {exc}" if exc else "the connection was lost"
+        error = ConnectionLost(words)
+        error.__cause__ = exc
+        self.protocol.connection_lost(error)
+        self.dispatch()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._paused = False
+        self._flush()
+
+    # -- bytes and time --------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        transport = self._transport
+        if transport is None:
+            return
+        while not self._paused:
+            data = self.protocol.data_to_send()
+            if not data:
+                break
+            transport.write(data)
+        if self._drain_waiters and self.protocol.bytes_waiting() <= SEND_LIMIT // 2:
+            if self.protocol.blocked is None:
+                self.wake_drained()
+
+    def flush_soon(self) -> None:
+        """What was queued leaves at the end of this turn of the loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _arm_timer(self) -> None:
+        at = self.protocol.next_deadline()
+        if at is not None and self._transport is not None:
+            self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._full:  # nothing is read because a consumer is full: silence proves nothing
+            self.protocol.heard(self._loop.time())
+        self.protocol.tick(self._loop.time())
+        self.dispatch()
+        self._flush()
+        self._arm_timer()
+
+    def shut_down(self) -> None:
+        """See `BaseCore`."""
+        if self._transport is not None:
+            self._paused = False
+            self._flush()
+            self._transport.close()
+
+    def pause_receiving(self, consumer: Subscription) -> None:
+        """See `BaseCore`."""
+        if not self._full and self._transport is not None:
+            self._transport.pause_reading()
+        self._full.add(consumer)
+
+    def resume_receiving(self, consumer: Subscription) -> None:
+        """A full consumer has room again."""
+        consumer.full = False
+        self._full.discard(consumer)
+        if not self._full and self._transport is not None:
+            self._transport.resume_reading()
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """See `BaseCore`."""
+        self._loop.call_soon(self._call, function, arguments)
+
+    def _call(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        try:
+            result = function(*arguments)
+            if inspect.iscoroutine(result):
+                spawn(lambda: result, "leveret callback")
+        except Exception:
+            logger.exception("error in callback %r", function)
+
+    # -- operations ------------------------------------------------------------------------
+
+    async def wait(
+        self,
+        register: Callable[[Waiter], bool],
+        deadline: Deadline | None,
+        operation: str,
+        give_up: Callable[[Waiter], None] | None = None,
+    ) -> None:
+        """Wait for what `register` registers a waiter for; at once if it says there is no need.
+
+        Args:
+            register: adds the waiter and gives True, or gives False.
+            deadline: None where the end of the connection is the only limit.
+            operation: what is waited for, for the error.
+            give_up: told the waiter if the wait ends otherwise than by its result.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+        """
+        waiter = Waiter()
+        if not register(waiter):
+            return
+        try:
+            await waiter.wait(deadline, operation)
+        except BaseException:
+            waiter.abandoned = True
+            if give_up is not None:
+                give_up(waiter)
+            raise
+
+    async def request(
+        self,
+        channel: protocol.ClientChannel,
+        method: wire.Method,
+        deadline: Deadline,
+        owner: object = None,
+    ) -> protocol.Reply:
+        """Send a method and wait for its reply."""
+        waiter = Waiter()
+        channel.send_request(method, waiter, owner)
+        return await self._reply(waiter, deadline, method.name)
+
+    async def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:
+        self.flush_soon()
+        try:
+            reply = await waiter.wait(deadline, operation)
+        except BaseException:
+            waiter.abandoned = True
+            late = waiter.result()
+            if isinstance(late, protocol.Reply):  # the reply and the cancellation met
+                self.undo(late)
+                self.flush_soon()
+            raise
+        return reply  # type: ignore[return-value]
+
+    def post(
+        self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
+    ) -> None:
+        """Send a method that has no reply."""
+        channel.send_method(method, owner)
+        self.flush_soon()
+
+    def select_confirms(self, channel: protocol.ClientChannel) -> None:
+        """Put the channel into confirm mode without waiting for the answer."""
+        if channel.confirms is None:
+            channel.send_request(wire.ConfirmSelect(), NOBODY)
+
+    def publish(
+        self,
+        channel: protocol.ClientChannel,
+        exchange: str,
+        routing_key: str,
+        raw_properties: bytes,
+        body: bytes,
+        mandatory: bool,
+        publication: BasePublication | None,
+    ) -> None:
+        """Queue a publish."""
+        channel.send_publish(exchange, routing_key, raw_properties, body, mandatory, publication)
+        if publication is not None and publication.window is not None:
+            publication.window.in_flight += 1
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:
+        """Acknowledge a delivery."""
+        owner.check_settle(delivery)
+        owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
+        delivery.owner = SETTLED
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
+        """Refuse a delivery with basic.nack."""
+        owner.check_settle(delivery)
+        owner.channel.protocol.send_nack(delivery.delivery_tag, multiple, requeue)
+        delivery.owner = SETTLED
+        self.flush_soon()
+
+    def reject(self, owner: Subscription, delivery: Delivery, requeue: bool) -> None:
+        """Refuse a delivery with basic.reject."""
+        owner.check_settle(delivery)
+        owner.channel.protocol.send_reject(delivery.delivery_tag, requeue)
+        delivery.owner = SETTLED
+        self.flush_soon()
+
+    def settle_tag(
+        self, channel: protocol.ClientChannel, send: str, *arguments: int
+    ) -> None:
+        """Settle by delivery tag; `send` is the channel's method."""
+        getattr(channel, send)(*arguments)
+        self.flush_soon()
+
+    async def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
+        """Open a channel of the protocol for a channel of the client."""
+        waiter = Waiter()
+        channel.protocol = self.protocol.open_channel(waiter)
+        channel.protocol.owner = channel
+        await self._reply(waiter, deadline, "channel.open")
+
+    async def close_channel(
+        self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, deadline: Deadline
+    ) -> None:
+        """Close a channel; nothing to do if it is closed."""
+        if channel.state is protocol.ChannelState.OPEN:
+            waiter = Waiter()
+            channel.send_close(reply_code, reply_text, token=waiter)
+            self.flush_soon()
+            await waiter.wait(deadline, "channel.close")
+
+    async def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
+        """Send connection.update-secret and wait for the answer."""
+        waiter = Waiter()
+        side = self.protocol.side
+        assert isinstance(side, protocol.ClientSide)
+        side.send_request(wire.ConnectionUpdateSecret(new_secret, reason), waiter)
+        await self._reply(waiter, deadline, "connection.update-secret")
+
+    async def close(self, deadline: Deadline, reply_code: int = 200, reply_text: str = "") -> None:
+        """Close the connection: what is queued leaves first. The transport is closed in any case.
+
+        Raises:
+            DeadlineExceeded: the broker did not answer in time.
+        """
+        try:
+            if self.protocol.state not in (protocol.State.CLOSING, protocol.State.CLOSED):
+                waiter = Waiter()
+                self.protocol.send_close(reply_code, reply_text, token=waiter)
+                self.flush_soon()
+                await waiter.wait(deadline, "connection.close")
+        finally:
+            self.abort()
+        if not self._closed.done():
+            await asyncio.wait([self._closed], timeout=deadline.remaining())
+
+    def abort(self) -> None:
+        """Give up the transport at once, unless it is closing in good order."""
+        if self.protocol.state is not protocol.State.CLOSED and self._transport is not None:
+            self._transport.abort()
+
+    def drop(self, subscription: Subscription) -> None:
+        """The user has dropped a consumer without cancelling it."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._drop, subscription)
+
+    def _drop(self, subscription: Subscription) -> None:
+        if not subscription.ended and subscription.channel.is_open:
+            channel = subscription.channel
+            channel.subscriptions.pop(subscription.consumer_tag, None)
+            self.post(channel.protocol, wire.BasicCancel(subscription.consumer_tag, nowait=True))
+            subscription.cancelled()
+
+
+async def open_core(parameters: Parameters) -> Core:
+    """Connect and do the handshake, all within `parameters.connect_timeout`.
+
+    Raises:
+        ConnectFailed: no address of the host could be connected to, or TLS failed.
+        DeadlineExceeded: it took too long.
+        PeerError, RemoteProtocolError, ConnectionLost: the handshake failed.
+    """
+    deadline = Deadline(parameters.connect_timeout)
+    source = parameters.credentials
+    given = source() if callable(source) else source
+    if inspect.isawaitable(given):
+        given = await _within(deadline, given, "asking for credentials")
+    options = parameters.client_options(parameters.with_mechanisms(given))
+    context = parameters.make_ssl_context()
+    where = f"{parameters.host}:{parameters.port}"
+    loop = asyncio.get_running_loop()
+    core = Core(parameters, options)
+    waiter = core._open_waiter = Waiter()
+    try:
+        await _within(
+            deadline,
+            loop.create_connection(
+                lambda: core,
+                parameters.host,
+                parameters.port,
+                ssl=context,
+                server_hostname=(
+                    (parameters.server_hostname or parameters.host) if context else None
+                ),
+                happy_eyeballs_delay=0.25,
+            ),
+            f"connecting to {where}",
+        )
+    except LeveretError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+    try:
+        await waiter.wait(deadline, f"the handshake with {where}")
+    except BaseException:
+        core.abort()
+        raise
+    finally:
+        core._open_waiter = None
+    return core
+
+
+async def _within(deadline: Deadline, awaitable: Awaitable[T], operation: str) -> T:
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await awaitable
+    except TimeoutError as error:
+        raise deadline.exceeded(operation) from error

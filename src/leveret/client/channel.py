@@ -1,0 +1,122 @@
+"""The part of a channel that both clients share: its state, and what takes its messages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import protocol, wire
+from ..exceptions import ConfigurationError, LeveretError
+from .consumer import Subscription
+from .deadline import Deadline
+from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .core import Waiter
+
+__all__ = ["DEFAULT_PREFETCH", "BaseChannel"]
+
+DEFAULT_PREFETCH = 100
+
+
+class BaseChannel:
+    """One channel.
+
+    Attributes:
+        core: the connection's inside.
+        protocol: the channel's inside.
+        on_return: called with each returned message that belongs to no confirmed publish.
+        confirm_waiters: who waits for all publishes to have their outcome.
+    """
+
+    def __init__(self, core: Any) -> None:
+        self.core = core
+        self.protocol: protocol.ClientChannel
+        self.on_return: Callable[[wire.Returned], object] | None = None
+        self.confirm_waiters: list[Waiter] = []
+        self.subscriptions: dict[str, Subscription] = {}
+        self._gets: dict[bool, Subscription] = {}
+        self._kept: dict[str, deque[Delivery]] = {}
+        self._prefetch: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} {self.protocol.state.value}>"
+
+    @property
+    def number(self) -> int:
+        """The channel number on its connection."""
+        return self.protocol.number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel takes operations."""
+        return self.protocol.state is protocol.ChannelState.OPEN
+
+    @property
+    def close_reason(self) -> LeveretError | None:
+        """Why the channel ended; None while it is open and after an ordinary close."""
+        return self.protocol.error
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """The deadline of one operation: `timeout` or the connection's default, in seconds."""
+        return Deadline(self.core.parameters.timeout if timeout is None else timeout)
+
+    # -- from the core ---------------------------------------------------------------------
+
+    def ended(self, error: LeveretError | None) -> None:
+        """The channel has ended."""
+        for subscription in list(self.subscriptions.values()):
+            subscription.channel_ended(error)
+        self.subscriptions.clear()
+        for subscription in self._gets.values():
+            subscription.channel_ended(error)
+        self.confirmed()
+
+    def confirmed(self) -> None:
+        """A publish has its outcome: wake those who wait for the last."""
+        if not self.protocol.confirms:
+            waiters, self.confirm_waiters = self.confirm_waiters, []
+            for waiter in waiters:
+                waiter.set_result(None)
+
+    def wants_confirms(self, waiter: Waiter) -> bool:
+        """Register one who waits for all publishes to have their outcome."""
+        if not self.protocol.confirms:
+            return False
+        self.confirm_waiters.append(waiter)
+        return True
+
+    def keep(self, queue: str, delivery: Delivery) -> None:
+        """A message got without ack whose caller has gone: the next `get` takes it."""
+        self._kept.setdefault(queue, deque()).append(delivery)
+
+    # -- for the clients -------------------------------------------------------------------
+
+    def kept(self, queue: str) -> Delivery | None:
+        """A message that was kept for the next `get` of `queue`."""
+        waiting = self._kept.get(queue)
+        return waiting.popleft() if waiting else None
+
+    def got(self, queue: str, no_ack: bool, delivery: Delivery) -> Delivery:
+        """Give a message of basic.get its owner."""
+        owner = self._gets.get(no_ack)
+        if owner is None:
+            owner = self._gets[no_ack] = Subscription(self, queue, no_ack)
+        delivery.owner = owner
+        return delivery
+
+    def prefetch_to_set(self, wanted: int | None) -> int | None:
+        """The prefetch to ask for before a consumer starts; None where it is in force already.
+
+        Args:
+            wanted: messages; None leaves it to what basic_qos has set, or to the default.
+        """
+        if wanted is None:
+            wanted = DEFAULT_PREFETCH if self._prefetch is None else self._prefetch
+        if not 0 <= wanted <= 65535:
+            raise ConfigurationError(f"prefetch is {wanted}: expected 0 (no limit) to 65535")
+        if wanted == self._prefetch:
+            return None
+        self._prefetch = wanted
+        return wanted

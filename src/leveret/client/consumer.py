@@ -1,0 +1,179 @@
+"""The inner side of a consumer: what the protocol delivers to, and what settles.
+
+The user holds a `Consumer` of one of the clients, the protocol holds a `Subscription`: so a
+consumer that its user drops can be told from one in use, and is cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
+from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .channel import BaseChannel
+    from .core import Waiter
+
+__all__ = ["Subscription"]
+
+logger = logging.getLogger("leveret.client")
+
+BUFFER_LIMIT = 10_000  # deliveries; reached only without prefetch, since a prefetch is smaller
+
+
+class Subscription:
+    """The deliveries of one consumer, or of basic.get, on one channel.
+
+    Attributes:
+        channel: the client's channel.
+        queue: as it was asked for.
+        consumer_tag: empty until the broker has named it.
+        no_ack: whether deliveries need no settling.
+        deliveries: received and not taken yet.
+        waiters: those who wait for a delivery.
+        ended: no delivery comes any more; `error` says why, None for a cancel by the user.
+        full: the transport was asked to stop reading.
+    """
+
+    __slots__ = (
+        "channel",
+        "consumer_tag",
+        "deliveries",
+        "ended",
+        "error",
+        "full",
+        "no_ack",
+        "queue",
+        "waiters",
+    )
+
+    def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.consumer_tag = ""
+        self.no_ack = no_ack
+        self.deliveries: deque[Delivery] = deque()
+        self.waiters: deque[Waiter] = deque()
+        self.ended = False
+        self.error: LeveretError | None = None
+        self.full = False
+
+    # -- from the protocol -----------------------------------------------------------------
+
+    def receive(self, delivery: Delivery) -> None:
+        """A delivery has come."""
+        deliveries = self.deliveries
+        if self.ended:
+            self.give_back([delivery])
+            return
+        deliveries.append(delivery)
+        if self.waiters:
+            self.waiters.popleft().set_result(None)
+        if len(deliveries) >= BUFFER_LIMIT and not self.full:
+            self.full = True
+            self.channel.core.pause_receiving(self)
+
+    def has_room(self) -> bool:
+        """Whether a full buffer is empty enough to go on."""
+        return len(self.deliveries) <= BUFFER_LIMIT // 2
+
+    def cancelled_by_broker(self) -> None:
+        """basic.cancel from the broker: what is here may still be handled, then it says so."""
+        self.end(ConsumerCancelled(self.consumer_tag, self.queue))
+
+    def channel_ended(self, error: LeveretError | None) -> None:
+        """The channel is gone, and with it what was not settled."""
+        if not self.no_ack:
+            self.deliveries.clear()
+        self.end(error)
+
+    def end(self, error: LeveretError | None) -> None:
+        """No delivery comes any more."""
+        if self.ended:
+            return
+        self.ended = True
+        self.error = error
+        self.full = False
+        while self.waiters:
+            self.waiters.popleft().set_result(None)
+
+    def cancelled(self) -> None:
+        """cancel-ok: give back what nobody has taken. Without acks it stays to be taken."""
+        self.end(None)
+        if not self.no_ack:
+            waiting = list(self.deliveries)
+            self.deliveries.clear()
+            self.give_back(waiting)
+
+    def give_back(self, deliveries: list[Delivery]) -> None:
+        """Requeue deliveries that no user has seen."""
+        if self.no_ack:
+            self.deliveries.extend(deliveries)
+            return
+        for delivery in deliveries:
+            try:
+                self.channel.protocol.send_nack(delivery.delivery_tag, requeue=True)
+            except LeveretError:
+                return  # the channel is gone, and the broker requeues by itself
+
+    # -- from who takes deliveries ---------------------------------------------------------
+
+    def wants(self, waiter: Waiter) -> bool:
+        """Register one who waits for a delivery; False where it need not wait."""
+        if self.deliveries or self.ended:
+            return False
+        self.waiters.append(waiter)
+        return True
+
+    def gives_up(self, waiter: Waiter) -> None:
+        """A waiter has gone: if it was woken already, the next one takes what woke it."""
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
+        elif self.deliveries and self.waiters:
+            self.waiters.popleft().set_result(None)
+
+    # -- the owner of deliveries -----------------------------------------------------------
+
+    def ack(self, delivery: Delivery, multiple: bool) -> None:
+        """See `delivery.Owner`."""
+        self.channel.core.ack(self, delivery, multiple)
+
+    def nack(self, delivery: Delivery, multiple: bool, requeue: bool) -> None:
+        """See `delivery.Owner`."""
+        self.channel.core.nack(self, delivery, multiple, requeue)
+
+    def reject(self, delivery: Delivery, requeue: bool) -> None:
+        """See `delivery.Owner`."""
+        self.channel.core.reject(self, delivery, requeue)
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        """See `delivery.Owner`."""
+        return not self.no_ack and (
+            not self.channel.is_open
+            or self.channel.protocol.unsettled.is_lost(delivery.delivery_tag)
+        )
+
+    def check_settle(self, delivery: Delivery) -> None:
+        """Raise where settling makes no sense.
+
+        Raises:
+            DeliverySettledError: no_ack, or taken back by basic.recover.
+        """
+        if self.no_ack:
+            raise DeliverySettledError(
+                f"delivery {delivery.delivery_tag} came without need of an ack (no_ack)"
+            )
+        if self.channel.protocol.unsettled.is_lost(delivery.delivery_tag):
+            raise DeliverySettledError(
+                f"delivery {delivery.delivery_tag} was taken back by basic.recover"
+            )
+
+    def ending(self) -> LeveretError | None:
+        """Why there is nothing to take any more; None for a cancel or close by the user."""
+        error = self.error
+        if error is None or isinstance(error, ConsumerCancelled):
+            return error
+        return ChannelClosedError(f"channel {self.channel.number} is closed", error)

@@ -68,29 +68,11 @@ class Content:
         return properties
 
     def _values(self) -> dict[str, object]:
-        """What makes two contents equal, and what a repr shows besides the body."""
-        return {
-            "exchange": self.exchange,
-            "routing_key": self.routing_key,
-            "raw_properties": self.raw_properties,
-        }
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Content) or type(other) is not type(self):
-            return NotImplemented
-        return (
-            self.channel == other.channel
-            and self.body == other.body
-            and self._values() == other._values()
-        )
-
-    def __hash__(self) -> int:
-        return id(self) >> 4
+        """What a repr shows, besides the channel and the size of the body."""
+        return {"exchange": self.exchange, "routing_key": self.routing_key}
 
     def __repr__(self) -> str:
-        values = self._values()
-        del values["raw_properties"]
-        words = "".join(f"{name}={value!r}, " for name, value in values.items())
+        words = "".join(f"{name}={value!r}, " for name, value in self._values().items())
         return (
             f"{type(self).__name__}({words}channel={self.channel}, body of {len(self.body)} bytes)"
         )

@@ -53,7 +53,9 @@ _NO_LIMIT: Final = 0xFFFFFFFF
 _pack_header = struct.Struct(">IIQ").pack
 # [end of the header frame, type, channel], size
 _pack_body = struct.Struct(">II").pack
-_pack_tag = struct.Struct(">BHIIQBB").pack
+_pack_tag = struct.Struct(">BHIIQ?B").pack
+_pack_tag_and_two_bits = struct.Struct(">BHIIQBB").pack
+_pack_tag_and_bits = struct.Struct(">Q?").pack
 
 _BASIC_CLASS: Final = 60 << 16  # with a weight of 0
 _END_THEN_BODY: Final = 0xCE030000
@@ -63,6 +65,7 @@ _ACK: Final = BasicAck.key
 _NACK: Final = BasicNack.key
 _REJECT: Final = BasicReject.key
 
+_around_tags: Final[dict[tuple[int, str, str, str], tuple[bytes, bytes]]] = {}
 _prefixes: Final[dict[tuple[int, str, str, bool, bool], bytes]] = {}
 
 
@@ -90,10 +93,7 @@ def encode_publish(
         EncodeError: a name is too long, the properties do not fit a frame, the body is not bytes.
     """
     names = (channel, exchange, routing_key, mandatory, immediate)
-    try:
-        prefix = _prefixes.get(names) or _learn_prefix(names)
-    except TypeError:
-        prefix = _learn_prefix(names)
+    prefix = _prefixes.get(names) or _learn_prefix(names)
     if (
         type(body) is bytes
         and (size := len(body)) <= JOIN_MAX
@@ -137,9 +137,46 @@ def encode_deliver(
     frame_max: int,
 ) -> Encoded:
     """basic.deliver with its content; the rest as `encode_publish`."""
-    method = BasicDeliver(consumer_tag, delivery_tag, redelivered, exchange, routing_key)
-    prefix = b"%b\x02%b" % ((frame := method.encode(channel)), frame[1:3])
+    names = (channel, consumer_tag, exchange, routing_key)
+    around = _around_tags.get(names) or _learn_around_tag(names)
+    try:
+        tag_and_bits = _pack_tag_and_bits(delivery_tag, redelivered)
+    except struct.error:
+        raise EncodeError(f"basic.deliver: delivery_tag: {delivery_tag!r}") from None
+    if (
+        type(body) is bytes
+        and 0 < (size := len(body)) <= JOIN_MAX
+        and size <= (limit := frame_max - FRAME_OVERHEAD)
+        and (header_size := len(raw_properties) + 12) <= limit
+    ):
+        return b"".join(
+            (
+                around[0],
+                tag_and_bits,
+                around[1],
+                _pack_header(header_size, _BASIC_CLASS, size),
+                raw_properties,
+                _pack_body(_END_THEN_BODY | channel, size),
+                body,
+                _END,
+            )
+        )
+    prefix = b"%b%b%b" % (around[0], tag_and_bits, around[1])
     return _encode_content("basic.deliver", channel, prefix, raw_properties, body, frame_max)
+
+
+def _learn_around_tag(names: tuple[int, str, str, str]) -> tuple[bytes, bytes]:
+    """The method frame of a delivery before its tag, and all from its names to the next frame."""
+    channel, consumer_tag, exchange, routing_key = names
+    method = BasicDeliver(consumer_tag, 0, False, exchange, routing_key).encode(channel)
+    if len(_around_tags) >= _CACHE_MAX:
+        _around_tags.clear()
+    middle = 12 + method[11]
+    around = _around_tags[names] = (
+        method[:middle],
+        b"%b\x02%b" % (method[middle + 9 :], method[1:3]),
+    )
+    return around
 
 
 def encode_get_ok(
@@ -154,8 +191,10 @@ def encode_get_ok(
     frame_max: int,
 ) -> Encoded:
     """basic.get-ok with its content; the rest as `encode_publish`."""
-    method = BasicGetOk(delivery_tag, redelivered, exchange, routing_key, message_count)
-    prefix = b"%b\x02%b" % ((frame := method.encode(channel)), frame[1:3])
+    method = BasicGetOk(delivery_tag, redelivered, exchange, routing_key, message_count).encode(
+        channel
+    )
+    prefix = b"%b\x02%b" % (method, method[1:3])
     return _encode_content("basic.get-ok", channel, prefix, raw_properties, body, frame_max)
 
 
@@ -170,8 +209,8 @@ def encode_return(
     frame_max: int,
 ) -> Encoded:
     """basic.return with its content; the rest as `encode_publish`."""
-    method = BasicReturn(reply_code, reply_text, exchange, routing_key)
-    prefix = b"%b\x02%b" % ((frame := method.encode(channel)), frame[1:3])
+    method = BasicReturn(reply_code, reply_text, exchange, routing_key).encode(channel)
+    prefix = b"%b\x02%b" % (method, method[1:3])
     return _encode_content("basic.return", channel, prefix, raw_properties, body, frame_max)
 
 
@@ -219,7 +258,7 @@ def encode_nack(channel: int, delivery_tag: int, multiple: bool, requeue: bool) 
     """basic.nack, one frame."""
     bits = (1 if multiple else 0) | (2 if requeue else 0)
     try:
-        return _pack_tag(1, channel, 13, _NACK, delivery_tag, bits, 0xCE)
+        return _pack_tag_and_two_bits(1, channel, 13, _NACK, delivery_tag, bits, 0xCE)
     except struct.error:
         return BasicNack(delivery_tag, multiple, requeue).encode(channel)
 

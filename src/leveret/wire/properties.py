@@ -39,7 +39,17 @@ PROPERTY_NAMES: Final = (
 )
 
 _FLAGS: Final = {name: 1 << (15 - index) for index, name in enumerate(PROPERTY_NAMES)}
-_DELIVERY_MODE_FLAG: Final = _FLAGS["delivery_mode"]
+#: What is not a short string.
+_KINDS: Final[dict[str, type]] = {
+    "headers": Mapping,
+    "delivery_mode": int,
+    "priority": int,
+    "timestamp": datetime,
+}
+_OCTETS: Final = [bytes((value,)) for value in range(256)]
+#: The properties by flags: few combinations occur. Cleared when full.
+_PLANS: Final[dict[int, tuple[str, ...]]] = {}
+_PLANS_MAX: Final = 256
 
 _pack_flags = struct.Struct(">H").pack
 _pack_long_long = struct.Struct(">Q").pack
@@ -50,39 +60,25 @@ _unpack_long_long = struct.Struct(">Q").unpack_from
 class Properties:
     """What a message says about itself. None means that the property is not sent.
 
-    Args:
-        content_type: MIME type of the body.
-        content_encoding: MIME encoding of the body.
-        headers: a field table of the application's own; see `leveret.wire.table` for the types.
-        delivery_mode: 1 transient, 2 persistent.
-        priority: 0 to 255; what a queue does with it is `x-max-priority`.
-        correlation_id: which request this is the answer to.
-        reply_to: the queue for the answer.
-        expiration: time to live in milliseconds, as a decimal string.
-        message_id: the application's name for the message.
-        timestamp: when it was made; aware, sent in whole seconds.
-        type: the application's name for the kind of message.
-        user_id: the publishing user; RabbitMQ checks it.
-        app_id: the publishing application.
-        cluster_id: deprecated by the specification; carried as it is.
+    All arguments are by name, and are the properties below.
     """
 
-    __slots__ = (*PROPERTY_NAMES, "_encoded", "_persistent")
+    __slots__ = (*(f"_{name}" for name in PROPERTY_NAMES), "_encoded", "_persistent")
 
-    content_type: str | None
-    content_encoding: str | None
-    headers: Mapping[str, object] | None
-    delivery_mode: int | None
-    priority: int | None
-    correlation_id: str | None
-    reply_to: str | None
-    expiration: str | None
-    message_id: str | None
-    timestamp: datetime | None
-    type: str | None
-    user_id: str | None
-    app_id: str | None
-    cluster_id: str | None
+    _content_type: str | None
+    _content_encoding: str | None
+    _headers: Mapping[str, object] | None
+    _delivery_mode: int | None
+    _priority: int | None
+    _correlation_id: str | None
+    _reply_to: str | None
+    _expiration: str | None
+    _message_id: str | None
+    _timestamp: datetime | None
+    _type: str | None
+    _user_id: str | None
+    _app_id: str | None
+    _cluster_id: str | None
     _encoded: bytes | None
     _persistent: bytes | None
 
@@ -104,28 +100,92 @@ class Properties:
         app_id: str | None = None,
         cluster_id: str | None = None,
     ) -> None:
-        _set_content_type(self, content_type)
-        _set_content_encoding(self, content_encoding)
-        _set_headers(self, headers)
-        _set_delivery_mode(self, delivery_mode)
-        _set_priority(self, priority)
-        _set_correlation_id(self, correlation_id)
-        _set_reply_to(self, reply_to)
-        _set_expiration(self, expiration)
-        _set_message_id(self, message_id)
-        _set_timestamp(self, timestamp)
-        _set_type(self, type)
-        _set_user_id(self, user_id)
-        _set_app_id(self, app_id)
-        _set_cluster_id(self, cluster_id)
-        _set_encoded(self, None)
-        _set_persistent(self, None)
+        self._content_type = content_type
+        self._content_encoding = content_encoding
+        self._headers = headers
+        self._delivery_mode = delivery_mode
+        self._priority = priority
+        self._correlation_id = correlation_id
+        self._reply_to = reply_to
+        self._expiration = expiration
+        self._message_id = message_id
+        self._timestamp = timestamp
+        self._type = type
+        self._user_id = user_id
+        self._app_id = app_id
+        self._cluster_id = cluster_id
+        self._encoded = None
+        self._persistent = None
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"properties cannot be changed: use replace({name}=...)")
+    @property
+    def content_type(self) -> str | None:
+        """MIME type of the body."""
+        return self._content_type
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"properties cannot be changed: use replace({name}=None)")
+    @property
+    def content_encoding(self) -> str | None:
+        """MIME encoding of the body."""
+        return self._content_encoding
+
+    @property
+    def headers(self) -> Mapping[str, object] | None:
+        """A field table of the application's own; `leveret.wire.table` lists the types."""
+        return self._headers
+
+    @property
+    def delivery_mode(self) -> int | None:
+        """1 transient, 2 persistent."""
+        return self._delivery_mode
+
+    @property
+    def priority(self) -> int | None:
+        """0 to 255; the queue's `x-max-priority` says what counts."""
+        return self._priority
+
+    @property
+    def correlation_id(self) -> str | None:
+        """Which request this is the answer to."""
+        return self._correlation_id
+
+    @property
+    def reply_to(self) -> str | None:
+        """The queue for the answer."""
+        return self._reply_to
+
+    @property
+    def expiration(self) -> str | None:
+        """Time to live in milliseconds, as a decimal string."""
+        return self._expiration
+
+    @property
+    def message_id(self) -> str | None:
+        """The application's name for the message."""
+        return self._message_id
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When it was made: aware, in whole seconds on the wire."""
+        return self._timestamp
+
+    @property
+    def type(self) -> str | None:
+        """The application's name for the kind of message."""
+        return self._type
+
+    @property
+    def user_id(self) -> str | None:
+        """The publishing user; RabbitMQ checks it."""
+        return self._user_id
+
+    @property
+    def app_id(self) -> str | None:
+        """The publishing application."""
+        return self._app_id
+
+    @property
+    def cluster_id(self) -> str | None:
+        """Deprecated by the specification; carried as it is."""
+        return self._cluster_id
 
     def _set(self) -> dict[str, Any]:
         values = ((name, getattr(self, name)) for name in PROPERTY_NAMES)
@@ -156,19 +216,19 @@ class Properties:
         """
         encoded = self._encoded
         if encoded is None:
-            encoded = _encode(self, self.delivery_mode)
-            if self.headers is None:
-                _set_encoded(self, encoded)
+            encoded = _encode(self, self._delivery_mode)
+            if self._headers is None:
+                self._encoded = encoded
         return encoded
 
     def encode_persistent(self) -> bytes:
         """As `encode`, with delivery mode 2 where the delivery mode is not set."""
         encoded = self._persistent
         if encoded is None:
-            mode = self.delivery_mode
+            mode = self._delivery_mode
             encoded = _encode(self, 2) if mode is None else self.encode()
-            if self.headers is None:
-                _set_persistent(self, encoded)
+            if self._headers is None:
+                self._persistent = encoded
         return encoded
 
     @staticmethod
@@ -186,68 +246,109 @@ class Properties:
             raise
 
 
-_set_content_type = Properties.__dict__["content_type"].__set__
-_set_content_encoding = Properties.__dict__["content_encoding"].__set__
-_set_headers = Properties.__dict__["headers"].__set__
-_set_delivery_mode = Properties.__dict__["delivery_mode"].__set__
-_set_priority = Properties.__dict__["priority"].__set__
-_set_correlation_id = Properties.__dict__["correlation_id"].__set__
-_set_reply_to = Properties.__dict__["reply_to"].__set__
-_set_expiration = Properties.__dict__["expiration"].__set__
-_set_message_id = Properties.__dict__["message_id"].__set__
-_set_timestamp = Properties.__dict__["timestamp"].__set__
-_set_type = Properties.__dict__["type"].__set__
-_set_user_id = Properties.__dict__["user_id"].__set__
-_set_app_id = Properties.__dict__["app_id"].__set__
-_set_cluster_id = Properties.__dict__["cluster_id"].__set__
-_set_encoded = Properties.__dict__["_encoded"].__set__
-_set_persistent = Properties.__dict__["_persistent"].__set__
-
-
 def _from_dict(values: dict[str, Any]) -> Properties:
     return Properties(**values)
 
 
-def _encode_octet(value: int) -> bytes:
-    if not isinstance(value, int):
-        raise TypeError(f"expected int, not {type(value).__name__}")
+def _octet(value: int) -> bytes:
     if not 0 <= value <= 255:
         raise ValueError(f"{value} is not in 0 to 255")
-    return b"%c" % value
+    return _OCTETS[value]
 
 
-def _encode_seconds(value: datetime) -> bytes:
-    if not isinstance(value, datetime):
-        raise TypeError(f"expected an aware datetime, not {type(value).__name__}")
-    return _pack_long_long(encode_timestamp(value))
-
-
-_ENCODERS: Final[dict[str, Any]] = dict.fromkeys(PROPERTY_NAMES, encode_shortstr) | {
-    "delivery_mode": _encode_octet,
-    "priority": _encode_octet,
-    "timestamp": _encode_seconds,
-}
+def _short(value: str) -> bytes:
+    raw = value.encode("utf-8", "surrogateescape")
+    return _OCTETS[len(raw)] + raw
 
 
 def _encode(properties: Properties, delivery_mode: int | None) -> bytes:
+    try:
+        return _encode_quickly(properties, delivery_mode)
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        if not isinstance(error, EncodeError):
+            _explain(properties)
+        raise
+
+
+def _encode_quickly(self: Properties, delivery_mode: int | None) -> bytes:
     flags = 0
     parts = [b""]
-    for name, flag in _FLAGS.items():
-        value = getattr(properties, name)
-        if flag == _DELIVERY_MODE_FLAG:
-            value = delivery_mode
-        if value is None:
-            continue
-        flags |= flag
-        if name == "headers":
-            parts.append(encode_table(value, name="headers"))
-            continue
-        try:
-            parts.append(_ENCODERS[name](value))
-        except (ValueError, TypeError) as error:
-            raise EncodeError(f"{name}: {error}") from None
+    add = parts.append
+    if self._content_type is not None:
+        flags |= 0x8000
+        add(_short(self._content_type))
+    if self._content_encoding is not None:
+        flags |= 0x4000
+        add(_short(self._content_encoding))
+    if self._headers is not None:
+        flags |= 0x2000
+        add(encode_table(self._headers, name="headers"))
+    if delivery_mode is not None:
+        flags |= 0x1000
+        add(_octet(delivery_mode))
+    if self._priority is not None:
+        flags |= 0x0800
+        add(_octet(self._priority))
+    if self._correlation_id is not None:
+        flags |= 0x0400
+        add(_short(self._correlation_id))
+    if self._reply_to is not None:
+        flags |= 0x0200
+        add(_short(self._reply_to))
+    if self._expiration is not None:
+        flags |= 0x0100
+        add(_short(self._expiration))
+    if self._message_id is not None:
+        flags |= 0x0080
+        add(_short(self._message_id))
+    if self._timestamp is not None:
+        flags |= 0x0040
+        add(_pack_long_long(encode_timestamp(self._timestamp)))
+    if self._type is not None:
+        flags |= 0x0020
+        add(_short(self._type))
+    if self._user_id is not None:
+        flags |= 0x0010
+        add(_short(self._user_id))
+    if self._app_id is not None:
+        flags |= 0x0008
+        add(_short(self._app_id))
+    if self._cluster_id is not None:
+        flags |= 0x0004
+        add(_short(self._cluster_id))
     parts[0] = _pack_flags(flags)
     return b"".join(parts)
+
+
+def _explain(properties: Properties) -> None:
+    """Raise the EncodeError for the property that cannot be encoded."""
+    for name, value in properties._set().items():
+        kind = _KINDS.get(name, str)
+        fits: bool = isinstance(value, kind)
+        if not fits:
+            raise EncodeError(f"{name}: expected {kind.__name__}, not {type(value).__name__}")
+        try:
+            if kind is str:
+                encode_shortstr(value)
+            elif kind is datetime:
+                encode_timestamp(value)
+            elif kind is int:
+                _octet(value)
+        except ValueError as error:
+            raise EncodeError(f"{name}: {error}") from None
+
+
+# -- decoding -----------------------------------------------------------------------------------
+
+
+def _plan(flags: int, start: int) -> tuple[str, ...]:
+    """The names of the properties that `flags` announces, in their order."""
+    if flags & 3:
+        raise DecodeError(f"property flags 0x{flags:04x} of no known property", offset=start)
+    if len(_PLANS) >= _PLANS_MAX:
+        _PLANS.clear()
+    plan = _PLANS[flags] = tuple(name for name, flag in _FLAGS.items() if flags & flag)
+    return plan
 
 
 def _decode(data: bytes, start: int) -> Properties:
@@ -255,29 +356,28 @@ def _decode(data: bytes, start: int) -> Properties:
     if end - start < 2:
         raise DecodeError("the property flags are cut off", offset=start)
     flags: int = _unpack_flags(data, start)[0]
-    if flags & 3:
-        raise DecodeError(f"property flags 0x{flags:04x} of no known property", offset=start)
+    plan = _PLANS.get(flags)
+    if plan is None:
+        plan = _plan(flags, start)
     pos = start + 2
     values: dict[str, Any] = {}
-    for name, flag in _FLAGS.items():
-        if not flags & flag:
-            continue
+    for name in plan:
         begin = pos
         if begin >= end:
             raise DecodeError(f"property {name} is cut off", offset=begin)
-        if name == "headers":
-            values[name], pos = read_table(data, begin, end)
-            continue
-        if name == "delivery_mode" or name == "priority":
+        kind = _KINDS.get(name)
+        if kind is None:
+            pos = begin + 1 + data[begin]
+            values[name] = str(data[begin + 1 : pos], "utf-8", "surrogateescape")
+        elif kind is int:
             pos = begin + 1
             values[name] = data[begin]
-        elif name == "timestamp":
+        elif kind is datetime:
             pos = begin + 8
             if pos <= end:
                 values[name] = decode_timestamp(_unpack_long_long(data, begin)[0])
         else:
-            pos = begin + 1 + data[begin]
-            values[name] = str(data[begin + 1 : pos], "utf-8", "surrogateescape")
+            values[name], pos = read_table(data, begin, end)
         if pos > end:
             raise DecodeError(f"property {name} is cut off", offset=begin)
     if pos != end:

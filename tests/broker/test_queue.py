@@ -9,11 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from leveret.broker.queue import Consumer, Entry, Queue, Receiver, Usage
 from leveret.exceptions import AccessRefused
-from leveret.wire import Content
+from leveret.wire import Published
 
 
-def message(body: str) -> Content:
-    return Content(1, "", "q", b"\0\0", body.encode())
+def message(body: str) -> Published:
+    return Published(1, "", "q", False, False, b"\0\0", body.encode())
 
 
 class Channel(Receiver):

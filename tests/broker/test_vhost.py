@@ -16,7 +16,7 @@ from leveret.exceptions import (
     PreconditionFailed,
     ResourceLocked,
 )
-from leveret.wire import Content
+from leveret.wire import Published
 
 ME, OTHER = object(), object()
 LOCKED = (
@@ -223,7 +223,7 @@ def test_exclusive_queues_belong_to_a_connection(host: VirtualHost) -> None:
 def test_deleting_queues(host: VirtualHost) -> None:
     assert host.check_delete_queue(ME, "q") is None
     queue = host.declare_queue(ME, "q")
-    queue.publish(Content(1, "", "q", b"\0\0", b"x"))
+    queue.publish(Published(1, "", "q", False, False, b"\0\0", b"x"))
     refused(
         PreconditionFailed,
         "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty",

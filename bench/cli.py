@@ -1,0 +1,193 @@
+"""The command line: what to measure, on which broker, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from bench import machine, native, plot
+from bench.address import Address
+from bench.clients.registry import CLIENTS, Entry
+from bench.jobs import DEFAULT_BODY, JOBS, Job
+from bench.report import Report, format_size, text, write_json
+from bench.runner import ROOT, measure, plan
+
+RESULTS = Path(__file__).parent / "results"
+RABBITMQ = ROOT / "tools" / "rabbitmq"
+UNITS = {"kib": 1024, "mib": 1024 * 1024}
+
+Value = TypeVar("Value")
+
+
+class Unusable(Exception):
+    """The run cannot start; the text says why."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 all measured, 1 a measurement failed, 2 nothing could be measured."""
+    options = parser().parse_args(arguments)
+    if options.list:
+        print(listing())
+        return 0
+    try:
+        return run(options)
+    except Unusable as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, write."""
+    notes: list[str] = []
+    if options.install and any(not entry.package for entry in options.clients):
+        try:
+            native.install()
+        except native.Unavailable as error:
+            notes.append(f"rabbitmq-c: {error}")
+    clients, missing = present(options.clients)
+    notes += missing
+    if not clients:
+        raise Unusable("none of the clients is here: " + "; ".join(notes))
+    url = Address.parse(options.url or local_broker()).url
+    product = describe_broker(url)
+    for note in notes:
+        say(note)
+    load = machine.load()
+    steps = list(plan(clients, options.jobs, options.body, options.repeats, options.messages))
+    measurements = measure(steps, url, options.timeout, say)
+    now = datetime.datetime.now(datetime.UTC)
+    report = Report(
+        date=now.isoformat(timespec="seconds"),
+        broker=product,
+        machine=machine.describe(),
+        load_before=load,
+        load_after=machine.load(),
+        repeats=options.repeats,
+        measurements=measurements,
+        notes=notes,
+    )
+    print(text(report))
+    path = options.output / f"{now:%Y-%m-%d-%H%M%S}.json"
+    write_json(report, path)
+    print(f"written: {path}")
+    if plot.available():
+        plot.write_svg(report, path.with_suffix(".svg"))
+        print(f"written: {path.with_suffix('.svg')}")
+    return 1 if report.errors else 0
+
+
+def present(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
+    """The clients that are here, and a note for each that is not."""
+    here, notes = [], []
+    for entry in entries:
+        missing = entry.missing()
+        if missing is None:
+            here.append(entry)
+        else:
+            notes.append(f"{entry.name}: left out: {missing}")
+    return here, notes
+
+
+def local_broker() -> str:
+    """URL of the RabbitMQ 4 that tools/rabbitmq has started."""
+    result = subprocess.run(
+        [sys.executable, str(RABBITMQ), "url", "4"], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        hint = "start it with `tools/rabbitmq start 4`, or give --url"
+        raise Unusable(f"no broker: {result.stderr.strip() or 'tools/rabbitmq failed'}; {hint}")
+    return result.stdout.strip()
+
+
+def describe_broker(url: str) -> str:
+    """Product and version, which is also the test that it answers."""
+    try:
+        from bench import broker
+    except ImportError as error:
+        raise Unusable(f"the harness needs py-amqp (the `bench` extra): {error}") from error
+    try:
+        return broker.describe(url)
+    except broker.ERRORS as error:
+        raise Unusable(f"no broker at {url.rpartition('@')[2]}: {error}") from error
+
+
+def say(line: str) -> None:
+    """Progress goes to stderr: stdout has the tables."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def listing() -> str:
+    """The names that the options take."""
+    lines = ["clients:"]
+    for entry in CLIENTS.values():
+        missing = entry.missing()
+        lines.append(f"  {entry.name:16} {missing or 'here'}")
+    lines.append("jobs:")
+    lines += [f"  {job.name:16} {job.title} ({job.messages:,} messages)" for job in JOBS.values()]
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="CPU per message and wall rate of AMQP clients, in one run on one broker.",
+    )
+    options.add_argument("--list", action="store_true", help="clients and jobs")
+    options.add_argument("--url", help="broker; default: tools/rabbitmq url 4")
+    options.add_argument("--repeats", type=_positive, default=5, help="default 5")
+    options.add_argument(
+        "--clients", type=_clients, default=[*CLIENTS.values()], help="names with commas"
+    )
+    options.add_argument("--jobs", type=_jobs, default=[*JOBS.values()], help="names with commas")
+    options.add_argument(
+        "--body",
+        type=_sizes,
+        default=[DEFAULT_BODY],
+        help=f"sizes with commas: 100,4KiB,64KiB,1MiB (default {format_size(DEFAULT_BODY)})",
+    )
+    options.add_argument("--messages", type=_positive, help="instead of each job's own number")
+    options.add_argument("--timeout", type=float, default=180.0, help="seconds a measurement")
+    options.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    options.add_argument(
+        "--install", action="store_true", help=f"apt-get install {native.PACKAGE} if need be"
+    )
+    return options
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _clients(value: str) -> list[Entry]:
+    return [_known(CLIENTS, name) for name in value.split(",")]
+
+
+def _jobs(value: str) -> list[Job]:
+    return [_known(JOBS, name) for name in value.split(",")]
+
+
+def _known(known: Mapping[str, Value], name: str) -> Value:
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"{name!r}: choose from {', '.join(known)}")
+    return known[name]
+
+
+def _sizes(value: str) -> list[int]:
+    return [parse_size(size) for size in value.split(",")]
+
+
+def parse_size(value: str) -> int:
+    """Bytes of `100`, `64KiB` or `1MiB`."""
+    value = value.strip().lower()
+    for unit, factor in UNITS.items():
+        if value.endswith(unit):
+            return int(value.removesuffix(unit)) * factor
+    return int(value)

@@ -1,0 +1,220 @@
+"""What a run says: summaries, plain-text tables, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bench.clients.registry import CLIENTS, REFERENCES
+from bench.jobs import JOBS
+from bench.runner import Measurement
+from bench.stats import Summary, ratio, summarize
+
+CANNOT = "-"
+FAILED = "failed"
+
+Key = tuple[str, str, int]  # client, job, size of body
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run."""
+
+    date: str
+    broker: str
+    machine: dict[str, object]
+    load_before: list[float]
+    load_after: list[float]
+    repeats: int
+    measurements: list[Measurement]
+    notes: list[str]
+
+    @cached_property
+    def cpu(self) -> dict[Key, Summary]:
+        """CPU microseconds per message."""
+        return self._summaries(lambda measurement: measurement.cpu_us)
+
+    @cached_property
+    def rate(self) -> dict[Key, Summary]:
+        """Messages per second."""
+        return self._summaries(lambda measurement: measurement.rate)
+
+    @cached_property
+    def errors(self) -> dict[Key, str]:
+        """The last error of each client, job and size that had one."""
+        return {_key(each): each.error for each in self.measurements if each.error}
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Client -> its name with the version (and codec) that was measured."""
+        titles = {each.client: each.client for each in self.measurements}
+        for each in self.measurements:
+            if not each.error:
+                titles[each.client] = " ".join(
+                    filter(None, (each.client, each.version, each.detail))
+                )
+        return {name: titles[name] for name in CLIENTS if name in titles}
+
+    @cached_property
+    def jobs(self) -> list[str]:
+        """The jobs measured, in the order of their declaration."""
+        measured = {each.job for each in self.measurements}
+        return [name for name in JOBS if name in measured]
+
+    @cached_property
+    def bodies(self) -> list[int]:
+        """The sizes measured."""
+        return sorted({each.body for each in self.measurements if JOBS[each.job].has_body})
+
+    def ratio(self, client: str, reference: str, job: str, body: int) -> float | None:
+        """CPU per message of the client, in units of the reference's."""
+        value, unit = self.cpu.get((client, job, body)), self.cpu.get((reference, job, body))
+        return ratio(value, unit)
+
+    def _summaries(self, value: Callable[[Measurement], float]) -> dict[Key, Summary]:
+        groups: dict[Key, list[float]] = {}
+        for each in self.measurements:
+            if not each.error:
+                groups.setdefault(_key(each), []).append(value(each))
+        return {key: summarize(values) for key, values in groups.items()}
+
+
+def _key(measurement: Measurement) -> Key:
+    return measurement.client, measurement.job, measurement.body
+
+
+def text(report: Report) -> str:
+    """The tables for the terminal."""
+    load = " ".join(f"{value:.2f}" for value in report.load_before) or "unknown"
+    machine = report.machine
+    blocks = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {machine['python']}\n"
+        f"broker {report.broker}; load average at the start {load}"
+    ]
+    for body in report.bodies or [0]:
+        blocks += _tables(report, body)
+    blocks.append("\n".join(f"{name}: {JOBS[name].title}" for name in report.jobs))
+    notes = [*report.notes]
+    notes += [
+        f"{client}: {FAILED} in {job}: {error}" for (client, job, _), error in report.errors.items()
+    ]
+    notes += reasons(report)
+    if notes:
+        blocks.append("\n".join(notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def reasons(report: Report) -> list[str]:
+    """Why there is a dash in the tables."""
+    lines = []
+    for name in report.titles:
+        cannot = {JOBS[job].name: why for job, why in CLIENTS[name].cannot.items()}
+        for why in sorted({cannot[job] for job in report.jobs if job in cannot}):
+            jobs = ", ".join(job for job in report.jobs if cannot.get(job) == why)
+            lines.append(f"{name}: {CANNOT} in {jobs}: {why}")
+    return lines
+
+
+def _tables(report: Report, body: int) -> list[str]:
+    size = format_size(body)
+
+    def cell(client: str, job: str, show: Callable[[Key], str | None]) -> str:
+        key = (client, job, body if JOBS[job].has_body else 0)
+        shown = show(key)
+        if shown is not None:
+            return shown
+        return FAILED if key in report.errors else CANNOT
+
+    def table(title: str, show: Callable[[Key], str | None]) -> str:
+        rows = [
+            [shown, *(cell(client, job, show) for job in report.jobs)]
+            for client, shown in report.titles.items()
+        ]
+        return f"{title}, body {size}\n" + layout([["", *report.jobs], *rows])
+
+    def cpu(key: Key) -> str | None:
+        return format_summary(report.cpu[key]) if key in report.cpu else None
+
+    def rate(key: Key) -> str | None:
+        return f"{report.rate[key].median:,.0f}" if key in report.rate else None
+
+    def relative(reference: str) -> Callable[[Key], str | None]:
+        def show(key: Key) -> str | None:
+            value = report.ratio(key[0], reference, key[1], key[2])
+            return None if value is None else f"{value:.2f}"
+
+        return show
+
+    median = f"median of {report.repeats}"
+    tables = [
+        table(f"Client CPU per message, µs ({median}, ± half of the quartile distance)", cpu),
+        table(f"Messages per second ({median})", rate),
+    ]
+    tables += [
+        table(f"Client CPU per message, {reference} = 1", relative(reference))
+        for reference in REFERENCES
+        if reference in report.titles
+    ]
+    return tables
+
+
+def layout(rows: Sequence[Sequence[str]]) -> str:
+    """Columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [value.rjust(width) for value, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def format_summary(summary: Summary) -> str:
+    """`12.3 ±4%`; three significant digits, no spread for a single value."""
+    value = summary.median
+    shown = f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return shown if summary.spread is None else f"{shown} ±{summary.spread:.0%}"
+
+
+def format_size(size: int) -> str:
+    """`100 B`, `64 KiB`, `1 MiB`."""
+    for unit, name in ((1024 * 1024, "MiB"), (1024, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Everything: summaries and ratios, and each single measurement below them."""
+    summary = [
+        {
+            "client": client,
+            "job": job,
+            "body": body,
+            "cpu_us": asdict(cpu),
+            "rate": asdict(report.rate[client, job, body]),
+            "cpu_ratio": {name: report.ratio(client, name, job, body) for name in REFERENCES},
+        }
+        for (client, job, body), cpu in report.cpu.items()
+    ]
+    return {
+        "date": report.date,
+        "broker": report.broker,
+        "machine": report.machine,
+        "load": {"before": report.load_before, "after": report.load_after},
+        "repeats": report.repeats,
+        "clients": report.titles,
+        "notes": [*report.notes, *reasons(report)],
+        "summary": summary,
+        "measurements": [asdict(each) for each in report.measurements],
+    }
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write `as_json` to a file whose folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(as_json(report), indent=1, ensure_ascii=False)
+    path.write_text(content + "\n", encoding="utf-8")

@@ -118,7 +118,7 @@ class Connection:
     async def update_secret(
         self, new_secret: str | bytes, reason: str = "", *, timeout: float | None = None
     ) -> None:
-        """Give the broker a new token before the old one expires (RabbitMQ, connection.update-secret).
+        """Give the broker a new token before the old one expires (RabbitMQ, update-secret).
 
         Args:
             new_secret: the token; it is in no repr and no log.

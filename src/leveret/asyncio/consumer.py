@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
+from ..exceptions import LocalProtocolError
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -66,7 +67,8 @@ class Consumer(AsyncIterator[Delivery]):
                 return self._deliveries.popleft()
             except IndexError:
                 pass
-            await self._wait(None)
+            if not await self._wait(None):
+                raise StopAsyncIteration
 
     async def get(self, timeout: float | None = None) -> Delivery:
         """Wait for the next delivery.
@@ -77,7 +79,7 @@ class Consumer(AsyncIterator[Delivery]):
         Raises:
             DeadlineExceeded: none came in time. The consumer stays as it is.
             ConsumerCancelled, ChannelClosedError: as when iterating.
-            StopAsyncIteration: the consumer was cancelled by this program.
+            LocalProtocolError: the consumer was cancelled by this program.
         """
         deadline = self._channel.deadline(timeout)
         while True:
@@ -85,18 +87,21 @@ class Consumer(AsyncIterator[Delivery]):
                 return self._deliveries.popleft()
             except IndexError:
                 pass
-            await self._wait(deadline)
+            if not await self._wait(deadline):
+                raise LocalProtocolError(f"consumer {self.consumer_tag!r} was cancelled")
 
-    async def _wait(self, deadline: Deadline | None) -> None:
+    async def _wait(self, deadline: Deadline | None) -> bool:
+        """Wait for a delivery; False where none comes because this program ended it."""
         subscription = self._subscription
         if subscription.ended and not self._deliveries:
             error = subscription.ending()
             if error is None:
-                raise StopAsyncIteration
+                return False
             raise error
         await self._channel.core.wait(
             subscription.wants, deadline, "the next delivery", subscription.gives_up
         )
+        return True
 
     async def cancel(self, timeout: float | None = None) -> None:
         """Stop: no more deliveries come, and those not looked at go back into the queue.

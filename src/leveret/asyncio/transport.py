@@ -16,7 +16,7 @@ from typing import TypeVar
 from .. import protocol, wire
 from ..client.channel import BaseChannel
 from ..client.consumer import Subscription
-from ..client.core import NOBODY, SEND_LIMIT, BaseCore
+from ..client.core import NOBODY, BaseCore
 from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
@@ -164,9 +164,8 @@ class Core(BaseCore, asyncio.Protocol):
             if not data:
                 break
             transport.write(data)
-        if self._drain_waiters and self.protocol.bytes_waiting() <= SEND_LIMIT // 2:
-            if self.protocol.blocked is None:
-                self.wake_drained()
+        if self._drain_waiters:
+            self.wake_if_drained()
 
     def flush_soon(self) -> None:
         """What was queued leaves at the end of this turn of the loop."""
@@ -251,6 +250,14 @@ class Core(BaseCore, asyncio.Protocol):
                 give_up(waiter)
             raise
 
+    async def run(
+        self, callback: Callable[[Delivery], Awaitable[object] | object], delivery: Delivery
+    ) -> None:
+        """Call a consumer's callback; it may be a coroutine function."""
+        result = callback(delivery)
+        if inspect.isawaitable(result):
+            await result
+
     async def request(
         self,
         channel: protocol.ClientChannel,
@@ -297,8 +304,9 @@ class Core(BaseCore, asyncio.Protocol):
         body: bytes,
         mandatory: bool,
         publication: BasePublication | None,
+        waits: bool = False,
     ) -> None:
-        """Queue a publish."""
+        """Queue a publish; `waits` says that the caller waits next, which makes no difference."""
         channel.send_publish(exchange, routing_key, raw_properties, body, mandatory, publication)
         if publication is not None and publication.window is not None:
             publication.window.in_flight += 1
@@ -389,11 +397,8 @@ class Core(BaseCore, asyncio.Protocol):
             self._loop.call_soon_threadsafe(self._drop, subscription)
 
     def _drop(self, subscription: Subscription) -> None:
-        if not subscription.ended and subscription.channel.is_open:
-            channel = subscription.channel
-            channel.subscriptions.pop(subscription.consumer_tag, None)
-            self.post(channel.protocol, wire.BasicCancel(subscription.consumer_tag, nowait=True))
-            subscription.cancelled()
+        self.stop(subscription)
+        self.flush_soon()
 
 
 async def open_core(parameters: Parameters) -> Core:

@@ -130,11 +130,29 @@ class BaseCore:
                     event.settled()  # type: ignore[attr-defined]  # a publication
 
     def _on_reply(self, event: protocol.Reply) -> None:
+        reply = event.reply
+        if isinstance(reply, wire.BasicConsumeOk):
+            self._on_consume_ok(event.channel, reply.consumer_tag)
+        elif isinstance(reply, wire.BasicCancelOk):
+            self._on_cancel_ok(event.channel, reply.consumer_tag)
         waiter: Waiter = event.token  # type: ignore[assignment]
         if waiter.abandoned:
             self.undo(event)
         else:
             waiter.set_result(event)
+
+    def _on_consume_ok(self, number: int, consumer_tag: str) -> None:
+        handle = self.protocol.channels.get(number)
+        if isinstance(handle, protocol.ClientChannel) and consumer_tag in handle.consumers:
+            subscription: Subscription = handle.consumers[consumer_tag].owner  # type: ignore[assignment]
+            subscription.consumer_tag = consumer_tag
+            subscription.channel.subscriptions[consumer_tag] = subscription
+
+    def _on_cancel_ok(self, number: int, consumer_tag: str) -> None:
+        channel = self._channel(number)
+        subscription = channel.subscriptions.pop(consumer_tag, None) if channel else None
+        if subscription is not None:
+            subscription.cancelled()
 
     def undo(self, event: protocol.Reply) -> None:
         """Nobody waits for this reply any more: leave nothing behind at the broker."""
@@ -147,13 +165,22 @@ class BaseCore:
         if isinstance(reply, wire.ChannelOpenOk):
             channel.send_close()
         elif isinstance(reply, wire.BasicConsumeOk):
-            channel.send_method(wire.BasicCancel(reply.consumer_tag, nowait=True))
+            self.stop(channel.owner.subscriptions.get(reply.consumer_tag))
         elif isinstance(reply, Delivery):
             assert isinstance(event.request, wire.BasicGet)
             if event.request.no_ack:
                 channel.owner.keep(event.request.queue, reply)
             else:
                 channel.send_nack(reply.delivery_tag, requeue=True)
+
+    def stop(self, subscription: Subscription | None) -> None:
+        """Cancel a consumer without waiting; what it holds goes back into the queue."""
+        if subscription is None or subscription.ended or not subscription.channel.is_open:
+            return
+        channel = subscription.channel
+        channel.subscriptions.pop(subscription.consumer_tag, None)
+        channel.protocol.send_method(wire.BasicCancel(subscription.consumer_tag, nowait=True))
+        subscription.cancelled()
 
     def _on_returned(self, event: wire.Returned) -> None:
         channel = self._channel(event.channel)
@@ -173,8 +200,9 @@ class BaseCore:
         return channel.owner if isinstance(channel, protocol.ClientChannel) else None
 
     def _on_consumer_cancelled(self, event: protocol.ConsumerCancelled) -> None:
-        consumer: Subscription = event.token  # type: ignore[assignment]
-        consumer.cancelled_by_broker()
+        subscription: Subscription = event.token  # type: ignore[assignment]
+        subscription.channel.subscriptions.pop(event.consumer_tag, None)
+        subscription.cancelled_by_broker()
 
     def _on_flow(self, event: protocol.ChannelFlow) -> None:
         if event.active:
@@ -258,6 +286,11 @@ class BaseCore:
             return error
         words = f"the broker has blocked the connection ({reason}), and did not end it in time"
         return BlockedTimeout(f"{error}: {words}", reason)
+
+    def wake_if_drained(self) -> None:
+        """After sending: those who waited for room may look again if there is enough of it."""
+        if self.protocol.bytes_waiting() <= SEND_LIMIT // 2 and self.protocol.blocked is None:
+            self.wake_drained()
 
     def wake_drained(self) -> None:
         """Those who waited to send may look again."""

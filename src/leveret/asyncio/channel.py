@@ -1,0 +1,616 @@
+"""Channels: every operation of AMQP 0-9-1 by its own name, and the short ways of daily use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from .. import wire
+from ..client.channel import BaseChannel
+from ..client.consumer import Subscription
+from ..client.deadline import Deadline
+from ..client.delivery import Delivery
+from ..client.publisher import check_body, encode_properties
+from ..client.results import QueueDeclared
+from ..exceptions import DeadlineExceeded, PublishNotSent, PublishUnknown
+from ..types import Buffer
+from .consumer import Consumer, run_callback
+from .publisher import Publication, Publisher
+from .transport import spawn
+
+__all__ = ["Channel"]
+
+Arguments = Mapping[str, object]
+
+
+class Channel(BaseChannel):
+    """A channel. Made by `Connection.channel`.
+
+    Every operation that waits takes `timeout` in seconds (None: the connection's default) and
+    raises `DeadlineExceeded` when the broker did not answer in time, `ChannelError` or one of its
+    kinds when the broker refused and closed the channel, `ConnectionClosedError` or
+    `ChannelClosedError` when there is nothing to send it on. Arguments that do not fit their
+    AMQP field raise `EncodeError`, and nothing was sent.
+    """
+
+    async def _call(self, method: wire.Method, timeout: float | None) -> wire.Method:
+        reply = await self.core.request(self.protocol, method, self.deadline(timeout))
+        answer: wire.Method = reply.reply
+        return answer
+
+    async def _do(self, method: wire.Method, nowait: bool, timeout: float | None) -> None:
+        if nowait:
+            self.core.post(self.protocol, method)
+        else:
+            await self._call(method, timeout)
+
+    # -- exchanges -------------------------------------------------------------------------
+
+    async def exchange_declare(
+        self,
+        exchange: str,
+        type: str = "direct",
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Arguments | None = None,
+        nowait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Make sure that an exchange exists (AMQP 0-9-1, exchange.declare).
+
+        Args:
+            exchange: its name, at most 255 bytes.
+            type: `direct`, `fanout`, `topic`, `headers` or a plugin's.
+            passive: only ask whether it exists.
+            durable: it survives a restart of the broker.
+            auto_delete: it goes when its last binding goes.
+            internal: only other exchanges may publish to it.
+            arguments: such as `alternate-exchange`.
+            nowait: do not wait for the answer; an error closes the channel later.
+            timeout: see the class.
+        """
+        await self._do(
+            wire.ExchangeDeclare(
+                exchange, type, passive, durable, auto_delete, internal, nowait, arguments or {}
+            ),
+            nowait,
+            timeout,
+        )
+
+    async def exchange_delete(
+        self,
+        exchange: str,
+        *,
+        if_unused: bool = False,
+        nowait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Delete an exchange (AMQP 0-9-1, exchange.delete).
+
+        Args:
+            exchange: its name; that it does not exist is no error.
+            if_unused: refuse while it has bindings.
+            nowait, timeout: as `exchange_declare`.
+        """
+        await self._do(wire.ExchangeDelete(exchange, if_unused, nowait), nowait, timeout)
+
+    async def exchange_bind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        *,
+        arguments: Arguments | None = None,
+        nowait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let messages flow between exchanges (RabbitMQ, "Exchange to Exchange Bindings").
+
+        Args:
+            destination: the exchange that receives.
+            source: the exchange that gives.
+            routing_key: which messages.
+            arguments: for `headers` exchanges.
+            nowait, timeout: as `exchange_declare`.
+        """
+        await self._do(
+            wire.ExchangeBind(destination, source, routing_key, nowait, arguments or {}),
+            nowait,
+            timeout,
+        )
+
+    async def exchange_unbind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        *,
+        arguments: Arguments | None = None,
+        nowait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Undo `exchange_bind`; the arguments name the binding."""
+        await self._do(
+            wire.ExchangeUnbind(destination, source, routing_key, nowait, arguments or {}),
+            nowait,
+            timeout,
+        )
+
+    # -- queues ----------------------------------------------------------------------------
+
+    async def queue_declare(
+        self,
+        queue: str = "",
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Arguments | None = None,
+        timeout: float | None = None,
+    ) -> QueueDeclared:
+        """Make sure that a queue exists (AMQP 0-9-1, queue.declare).
+
+        Args:
+            queue: its name, at most 255 bytes; empty lets the broker choose one.
+            passive: only ask whether it exists.
+            durable: it survives a restart of the broker.
+            exclusive: only this connection may use it, and it goes with it.
+            auto_delete: it goes when its last consumer goes.
+            arguments: such as `x-queue-type`.
+            timeout: see the class.
+
+        Returns:
+            The name, and how many ready messages and consumers it has.
+        """
+        reply = await self._call(
+            wire.QueueDeclare(
+                queue, passive, durable, exclusive, auto_delete, False, arguments or {}
+            ),
+            timeout,
+        )
+        assert isinstance(reply, wire.QueueDeclareOk)
+        return QueueDeclared(reply.queue, reply.message_count, reply.consumer_count)
+
+    async def queue_bind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        *,
+        arguments: Arguments | None = None,
+        nowait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let an exchange give messages to a queue (AMQP 0-9-1, queue.bind).
+
+        Args:
+            queue: empty means the queue that this channel declared last.
+            exchange: where the messages come from.
+            routing_key: which messages; its meaning is the exchange type's.
+            arguments: for `headers` exchanges.
+            nowait, timeout: as `exchange_declare`.
+        """
+        await self._do(
+            wire.QueueBind(queue, exchange, routing_key, nowait, arguments or {}), nowait, timeout
+        )
+
+    async def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        *,
+        arguments: Arguments | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Undo `queue_bind`; the arguments name the binding."""
+        await self._call(wire.QueueUnbind(queue, exchange, routing_key, arguments or {}), timeout)
+
+    async def queue_purge(self, queue: str, *, timeout: float | None = None) -> int:
+        """Throw away the ready messages of a queue; gives how many there were."""
+        reply = await self._call(wire.QueuePurge(queue), timeout)
+        assert isinstance(reply, wire.QueuePurgeOk)
+        return reply.message_count
+
+    async def queue_delete(
+        self,
+        queue: str,
+        *,
+        if_unused: bool = False,
+        if_empty: bool = False,
+        timeout: float | None = None,
+    ) -> int:
+        """Delete a queue with its messages; gives how many there were.
+
+        Args:
+            queue: its name; that it does not exist is no error.
+            if_unused: refuse while it has consumers.
+            if_empty: refuse while it has messages.
+            timeout: see the class.
+        """
+        reply = await self._call(wire.QueueDelete(queue, if_unused, if_empty), timeout)
+        assert isinstance(reply, wire.QueueDeleteOk)
+        return reply.message_count
+
+    # -- publishing ------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        body: Buffer,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: wire.Properties | None = None,
+        *,
+        mandatory: bool = True,
+        persistent: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        """Publish a message and wait until the broker has it.
+
+        The channel is put into confirm mode (RabbitMQ, "Publisher Confirms") by the first.
+
+        Args:
+            body: bytes; text must be encoded first.
+            exchange: empty is the default exchange, which routes to the queue of that name.
+            routing_key: the exchange type gives it its meaning.
+            properties: the message's properties.
+            mandatory: a message that no queue takes comes back, and this raises. RabbitMQ
+                confirms such messages otherwise, although they are gone.
+            persistent: delivery mode 2 where the properties leave it open.
+            timeout: seconds for all of it; None takes the connection's default.
+
+        Raises:
+            PublishReturned: no queue took it.
+            PublishNacked: the broker refused it.
+            PublishNotSent: it never left, because the connection ended or the broker takes no
+                publishes (then caused by `BlockedTimeout`). Safe to publish again.
+            PublishUnknown: it left, and no answer came before the deadline or the end of the
+                channel. It may have arrived.
+            ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
+        """
+        body = check_body(body)
+        deadline = self.deadline(timeout)
+        core = self.core
+        if not core.may_publish(self):
+            try:
+                await self.wait_to_publish(deadline)
+            except DeadlineExceeded as late:
+                raise PublishNotSent(
+                    str(late), exchange=exchange, routing_key=routing_key
+                ) from late
+        publication = Publication(self, exchange, routing_key, body, mandatory)
+        core.select_confirms(self.protocol)
+        core.publish(
+            self.protocol,
+            exchange,
+            routing_key,
+            encode_properties(properties, persistent),
+            body,
+            mandatory,
+            publication,
+            waits=True,
+        )
+        try:
+            await core.wait(publication.wants, deadline, "the broker's confirm")
+        except DeadlineExceeded as late:
+            if publication.error is None:
+                raise PublishUnknown(
+                    str(late),
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    delivery_tag=publication.delivery_tag,
+                ) from late
+        error = publication.error
+        if error is not None:
+            raise error
+
+    def publish_nowait(
+        self,
+        body: Buffer,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: wire.Properties | None = None,
+        *,
+        mandatory: bool = True,
+        persistent: bool = True,
+    ) -> Publication:
+        """Publish a message and give a handle of its outcome, without waiting for anything.
+
+        Nothing holds the caller back: `publisher` does.
+
+        Args:
+            body, exchange, routing_key, properties, mandatory, persistent: as `publish`.
+
+        Returns:
+            The publication; `wait()` waits for its outcome.
+
+        Raises:
+            ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
+        """
+        body = check_body(body)
+        publication = Publication(self, exchange, routing_key, body, mandatory)
+        self.core.select_confirms(self.protocol)
+        self.core.publish(
+            self.protocol,
+            exchange,
+            routing_key,
+            encode_properties(properties, persistent),
+            body,
+            mandatory,
+            publication,
+        )
+        return publication
+
+    def publisher(self, max_in_flight: int = 1000) -> Publisher:
+        """A window of confirmed publishes, for use in a `with` block.
+
+        Args:
+            max_in_flight: how many publishes may be without an outcome.
+        """
+        publisher = Publisher(self, max_in_flight)
+        self.core.select_confirms(self.protocol)
+        return publisher
+
+    async def wait_for_confirms(self, *, timeout: float | None = None) -> None:
+        """Wait until every publish of the channel has its outcome.
+
+        Raises:
+            DeadlineExceeded: some have none yet.
+        """
+        await self.core.wait(self.wants_confirms, self.deadline(timeout), "waiting for confirms")
+
+    async def basic_publish(
+        self,
+        body: Buffer,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: wire.Properties | None = None,
+        *,
+        mandatory: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a message and ask for no outcome (AMQP 0-9-1, basic.publish).
+
+        Waits only while too much is queued for sending or the broker has blocked the
+        connection. A lost message is not noticed: `publish` is for those that matter.
+
+        Args:
+            body, exchange, routing_key, properties: as `publish`.
+            mandatory: a message that no queue takes comes back to `on_return`.
+            timeout: seconds; None takes the connection's default.
+
+        Raises:
+            DeadlineExceeded, BlockedTimeout: it could not be queued in time; nothing was sent.
+            ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
+        """
+        body = check_body(body)
+        core = self.core
+        if not core.may_publish(self):
+            await self.wait_to_publish(self.deadline(timeout))
+        core.publish(
+            self.protocol,
+            exchange,
+            routing_key,
+            b"\0\0" if properties is None else properties.encode(),
+            body,
+            mandatory,
+            None,
+        )
+
+    async def wait_to_publish(self, deadline: Deadline) -> None:
+        """Wait until a publish may be queued: not blocked, and not too much is queued."""
+        core = self.core
+        while not core.may_publish(self) and self.is_open:
+            try:
+                await core.wait(
+                    lambda waiter: core.wants_to_publish(self, waiter), deadline, "basic.publish"
+                )
+            except DeadlineExceeded as late:
+                raise core.publish_timeout(late) from None
+
+    # -- consuming -------------------------------------------------------------------------
+
+    async def consume(
+        self,
+        queue: str,
+        *,
+        prefetch: int | None = None,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str = "",
+        arguments: Arguments | None = None,
+        timeout: float | None = None,
+    ) -> Consumer:
+        """Start a consumer to iterate over.
+
+        Args:
+            queue: where to consume from.
+            prefetch: how many deliveries may be unsettled, 0 for any number; None takes what
+                `basic_qos` has set on this channel, or 100.
+            no_ack: deliveries need no ack, and what is not handled is lost.
+            exclusive: refuse if the queue has another consumer, and keep others away.
+            consumer_tag: its name on the channel; empty lets the broker choose one.
+            arguments: such as `x-priority`.
+            timeout: see the class.
+
+        Returns:
+            The consumer: iterate over it, and `cancel()` it or leave its `with` block.
+        """
+        deadline = self.deadline(timeout)
+        set_to = self.prefetch_to_set(prefetch)
+        if set_to is not None:
+            await self.core.request(self.protocol, wire.BasicQos(0, set_to, False), deadline)
+        subscription = Subscription(self, queue, no_ack)
+        await self.core.request(
+            self.protocol,
+            wire.BasicConsume(
+                queue, consumer_tag, False, no_ack, exclusive, False, arguments or {}
+            ),
+            deadline,
+            subscription,
+        )
+        return Consumer(self, subscription)
+
+    async def basic_consume(
+        self,
+        queue: str,
+        callback: Callable[[Delivery], Awaitable[object] | object],
+        *,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str = "",
+        arguments: Arguments | None = None,
+        timeout: float | None = None,
+    ) -> Consumer:
+        """Start a consumer that hands its deliveries to a callback, one after the other.
+
+        The callback may take its time and may use the channel: nothing else waits for it.
+        What it raises is logged, and the delivery stays unsettled unless the callback settled it.
+
+        Args:
+            queue, no_ack, exclusive, consumer_tag, arguments, timeout: as `consume`; the
+                prefetch is what `basic_qos` has set, or 100.
+            callback: called with each `Delivery`.
+
+        Returns:
+            The consumer, for `cancel()` and its tag.
+        """
+        consumer = await self.consume(
+            queue,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            consumer_tag=consumer_tag,
+            arguments=arguments,
+            timeout=timeout,
+        )
+        spawn(lambda: run_callback(consumer, callback), f"leveret consumer {consumer.consumer_tag}")
+        return consumer
+
+    async def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
+        """Stop a consumer; what it was sent and nobody has taken goes back into the queue.
+
+        Args:
+            consumer_tag: its tag; that there is none of it is no error.
+            timeout: see the class.
+        """
+        await self._call(wire.BasicCancel(consumer_tag), timeout)
+
+    async def get(
+        self, queue: str, *, no_ack: bool = False, timeout: float | None = None
+    ) -> Delivery | None:
+        """Take one message out of a queue; None if it has none (AMQP 0-9-1, basic.get).
+
+        For streams of messages `consume` is cheaper by far.
+
+        Args:
+            queue: its name.
+            no_ack: the message needs no ack.
+            timeout: see the class.
+        """
+        kept = self.kept(queue) if no_ack else None
+        if kept is None:
+            reply = await self._call(wire.BasicGet(queue, no_ack), timeout)
+            if not isinstance(reply, Delivery):
+                return None
+            kept = reply
+        return self.got(queue, no_ack, kept)
+
+    basic_get = get
+
+    async def basic_qos(
+        self,
+        prefetch_count: int,
+        *,
+        global_: bool = False,
+        prefetch_size: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Limit the unsettled deliveries (RabbitMQ, "Consumer Prefetch").
+
+        Args:
+            prefetch_count: messages; 0 for no limit.
+            global_: for the channel as a whole; else for each consumer started after this.
+            prefetch_size: bytes; RabbitMQ takes only 0.
+            timeout: see the class.
+        """
+        await self._call(wire.BasicQos(prefetch_size, prefetch_count, global_), timeout)
+        if not global_:
+            self.prefetch_to_set(prefetch_count)
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Acknowledge by tag; `multiple` takes all up to it, 0 meaning all. Does not wait."""
+        self.core.settle_tag(self.protocol, "send_ack", delivery_tag, multiple)
+
+    def basic_nack(
+        self, delivery_tag: int, multiple: bool = False, requeue: bool = True
+    ) -> None:
+        """Refuse by tag (RabbitMQ, "Negative Acknowledgements"). Does not wait."""
+        self.core.settle_tag(self.protocol, "send_nack", delivery_tag, multiple, requeue)
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """Refuse one by tag (AMQP 0-9-1, basic.reject). Does not wait."""
+        self.core.settle_tag(self.protocol, "send_reject", delivery_tag, requeue)
+
+    async def basic_recover(self, requeue: bool = True, *, timeout: float | None = None) -> None:
+        """Have the broker deliver again what is unsettled (AMQP 0-9-1, basic.recover).
+
+        Args:
+            requeue: RabbitMQ takes only True.
+            timeout: see the class.
+        """
+        await self._call(wire.BasicRecover(requeue), timeout)
+
+    # -- modes and transactions ------------------------------------------------------------
+
+    async def confirm_select(self, *, timeout: float | None = None) -> None:
+        """Put the channel into confirm mode; `publish` does so by itself."""
+        await self._call(wire.ConfirmSelect(), timeout)
+
+    async def tx_select(self, *, timeout: float | None = None) -> None:
+        """Make the channel transactional (AMQP 0-9-1, tx.select); not with confirms."""
+        await self._call(wire.TxSelect(), timeout)
+
+    async def tx_commit(self, *, timeout: float | None = None) -> None:
+        """Carry out what was published and settled since the last commit."""
+        await self._call(wire.TxCommit(), timeout)
+
+    async def tx_rollback(self, *, timeout: float | None = None) -> None:
+        """Forget what was published and settled since the last commit."""
+        await self._call(wire.TxRollback(), timeout)
+
+    async def channel_flow(self, active: bool, *, timeout: float | None = None) -> bool:
+        """Ask the broker to stop or resume deliveries; RabbitMQ takes only True."""
+        reply = await self._call(wire.ChannelFlow(active), timeout)
+        assert isinstance(reply, wire.ChannelFlowOk)
+        return reply.active
+
+    # -- the end ---------------------------------------------------------------------------
+
+    async def close(
+        self, reply_code: int = 200, reply_text: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Close the channel; its unsettled deliveries go back. Closing twice does nothing.
+
+        Args:
+            reply_code, reply_text: for the broker's log.
+            timeout: see the class.
+        """
+        await self.core.close_channel(
+            self.protocol, reply_code, reply_text, self.deadline(timeout)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,63 @@
+"""Connections and the life of their process: forks and the end of the interpreter.
+
+A child of `fork` has the parent's sockets but none of its threads. Before the fork all locks are
+taken, so that no connection is halfway through a change; after it the parent goes on, and the
+child closes its copies of the descriptors without a byte and fails what is waited for. At the
+end of the interpreter each connection is closed in good order, within a bound.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from ..client.deadline import Deadline
+from ..exceptions import LeveretError
+
+if TYPE_CHECKING:
+    from .transport import Core
+
+__all__ = ["CORES"]
+
+EXIT_TIMEOUT = 2.0  # seconds for each connection
+FORK_TIMEOUT = 1.0  # seconds for each lock: a fork is never held up by a connection for long
+
+CORES: weakref.WeakSet[Core] = weakref.WeakSet()
+
+_locked: list[Core] = []
+
+
+def _before_fork() -> None:
+    for core in list(CORES):
+        if core.lock.acquire(timeout=FORK_TIMEOUT):
+            _locked.append(core)
+
+
+def _after_fork_in_parent() -> None:
+    while _locked:
+        _locked.pop().lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _locked.clear()
+    for core in list(CORES):
+        core.forked()
+    CORES.clear()
+
+
+def _at_exit() -> None:
+    for core in list(CORES):
+        with contextlib.suppress(LeveretError, OSError):
+            core.close(Deadline(EXIT_TIMEOUT))
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,146 @@
+# Made by tools/async_to_sync.py from leveret/asyncio/publisher.py: change it there.
+"""Publishing many messages with confirms, pipelined."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .. import wire
+from ..client.deadline import Deadline
+from ..client.publisher import BasePublication, Window, check_body, encode_properties
+from ..exceptions import ConfigurationError, PublishFailures
+from ..types import Buffer
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+__all__ = ["Publication", "Publisher"]
+
+
+class Publication(BasePublication):
+    """One publish under way, and its outcome.
+
+    Attributes:
+        outcome: `Outcome.PENDING` until the broker has answered.
+        error: the outcome as a `PublishError`; None while pending and when confirmed.
+        exchange, routing_key, body, mandatory: as published.
+        delivery_tag: its number on the channel.
+    """
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the outcome.
+
+        Args:
+            timeout: seconds; None takes the connection's default.
+
+        Raises:
+            PublishReturned, PublishNacked, PublishNotSent, PublishUnknown: the outcome.
+            DeadlineExceeded: none yet; it may be waited for again.
+        """
+        channel = self.channel
+        channel.core.wait(self.wants, channel.deadline(timeout), "basic.publish")
+        error = self.error
+        if error is not None:
+            raise error
+
+
+class Publisher:
+    """A window of confirmed publishes. Made by `Channel.publisher`.
+
+    `publish` goes on while fewer than `max_in_flight` publishes are without an outcome. Leaving
+    the block, or `flush`, waits for all of them.
+    """
+
+    def __init__(self, channel: Channel, max_in_flight: int) -> None:
+        if max_in_flight < 1:
+            raise ConfigurationError(f"max_in_flight is {max_in_flight}: expected at least 1")
+        self._channel = channel
+        self._core = channel.core
+        self._window = Window(max_in_flight)
+
+    @property
+    def in_flight(self) -> int:
+        """How many publishes have no outcome yet."""
+        return self._window.in_flight
+
+    def publish(
+        self,
+        body: Buffer,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: wire.Properties | None = None,
+        *,
+        mandatory: bool = True,
+        persistent: bool = True,
+        timeout: float | None = None,
+    ) -> Publication:
+        """Publish; wait only while the window is full or the broker takes no publishes.
+
+        Args:
+            body, exchange, routing_key, properties, mandatory, persistent: as `Channel.publish`.
+            timeout: seconds to wait for a place; None takes the connection's default.
+
+        Returns:
+            The publication; its outcome is counted by `flush` and need not be waited for.
+
+        Raises:
+            DeadlineExceeded, BlockedTimeout: no place in time; nothing was sent.
+            ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
+        """
+        body = check_body(body)
+        channel = self._channel
+        window = self._window
+        core = self._core
+        if window.in_flight >= window.max_in_flight:
+            self._wait(window.room(), channel.deadline(timeout))
+        if not core.may_publish(channel):
+            channel.wait_to_publish(channel.deadline(timeout))
+        publication = Publication(channel, exchange, routing_key, body, mandatory)
+        publication.window = window
+        core.publish(
+            channel.protocol,
+            exchange,
+            routing_key,
+            encode_properties(properties, persistent),
+            body,
+            mandatory,
+            publication,
+        )
+        return publication
+
+    def _wait(self, in_flight: int, deadline: Deadline) -> None:
+        window = self._window
+
+        self._core.wait(
+            lambda waiter: window.wants(in_flight, waiter), deadline, "waiting for confirms"
+        )
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until every publish has its outcome.
+
+        Args:
+            timeout: seconds; None takes the connection's default.
+
+        Raises:
+            PublishFailures: some were not confirmed; each is raised once.
+            DeadlineExceeded: some have no outcome yet.
+        """
+        self._wait(0, self._channel.deadline(timeout))
+        errors = self._window.take_errors()
+        if errors:
+            raise PublishFailures(errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.flush()

@@ -142,6 +142,7 @@ class Core(BaseCore):
             while not (self._finished or self._aborted):
                 self._turn()
         except OSError as error:
+            self._receive_last_words()
             self._lost(ConnectionLost(f"the connection was lost: {error}"), error)
         except Exception as error:  # a fault of ours: nobody may be left waiting for it
             logger.exception("the I/O thread failed")
@@ -193,6 +194,14 @@ class Core(BaseCore):
             else:
                 self.protocol.receive_eof(now)
             self.dispatch()
+
+    def _receive_last_words(self) -> None:
+        """Sending has failed: what the broker said before, such as why it closes, still counts."""
+        with contextlib.suppress(OSError):
+            while (data := self._stream.receive()) and not self._finished:
+                with self.lock:
+                    self.protocol.receive_data(data, time.monotonic())
+                    self.dispatch()
 
     def _set_interest(self) -> None:
         wanted = selectors.EVENT_WRITE if self._stream.unsent else 0

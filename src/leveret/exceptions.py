@@ -510,7 +510,7 @@ class PublishReturned(PublishError):
 class PublishNacked(PublishError):
     """The broker refused the message, as a full queue with `reject-publish` does."""
 
-    outcome = "refused by the broker (basic.nack)"
+    outcome = "refused by the broker"
     retryable = True
 
 

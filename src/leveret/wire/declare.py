@@ -84,7 +84,8 @@ class _MethodType(type):
         for field, annotation in namespace.get("__annotations__", {}).items():
             kind = annotation.removeprefix("ClassVar[").removesuffix("]")
             layout.append((field, kind, kind == annotation))
-            defaults[field] = namespace.pop(field, _ZERO[kind])
+            default = namespace.pop(field, _ZERO[kind])
+            defaults[field] = None if kind == "Table" else default  # None: a new dict each time
         fields = tuple(field for field, _, visible in layout if visible)
         key = index[0] << 16 | index[1]
         namespace |= {

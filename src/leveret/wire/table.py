@@ -364,19 +364,19 @@ def read_table(
 def _enter(data: bytes, pos: int, end: int, depth: int, what: str) -> int:
     """Where the table or array ends whose length stands at `pos`."""
     if depth <= 0:
-        raise DecodeError(f"a {what} is nested too deeply", offset=pos)
+        raise DecodeError(f"{what} is nested too deeply", offset=pos)
     if end - pos < 4:
-        raise DecodeError(f"the length of a {what} is cut off", offset=pos)
+        raise DecodeError(f"the length of {what} is cut off", offset=pos)
     stop: int = pos + 4 + _unpack_long(data, pos)[0]
     if stop > end:
         raise DecodeError(
-            f"a {what} of {stop - pos - 4} bytes, where {end - pos - 4} are left", offset=pos
+            f"{what} of {stop - pos - 4} bytes, where {end - pos - 4} are left", offset=pos
         )
     return stop
 
 
 def _decode_mapping(data: bytes, pos: int, end: int, depth: int) -> tuple[dict[str, object], int]:
-    stop = _enter(data, pos, end, depth, "table")
+    stop = _enter(data, pos, end, depth, "a table")
     pos += 4
     table: dict[str, object] = {}
     while pos < stop:
@@ -390,7 +390,7 @@ def _decode_mapping(data: bytes, pos: int, end: int, depth: int) -> tuple[dict[s
 
 
 def _decode_array(data: bytes, pos: int, end: int, depth: int) -> tuple[list[object], int]:
-    stop = _enter(data, pos, end, depth, "array")
+    stop = _enter(data, pos, end, depth, "an array")
     pos += 4
     array: list[object] = []
     while pos < stop:

@@ -473,6 +473,17 @@ def test_a_frame_of_a_message_is_held_to_the_limit_as_a_single_one_is():
     assert "where 4088 are allowed" in error
 
 
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("body", [b"", b"x"])
+def test_a_content_header_without_flags_is_found_inside_a_message_too(missing, body):
+    stream = joined(wire.encode_deliver(1, "t", 1, False, "e", "k", b"\0\0", body, FRAME_MAX))
+    at = HEADER + 3
+    header = struct.pack(">I", 14 - missing) + stream[at + 4 : HEADER + 21 - missing]
+    items, error = feed([stream[:at] + header + stream[HEADER + 21 :]])
+    assert [type(item).__name__ for item in items] == ["BasicDeliver"]
+    assert f"a content header of {14 - missing} bytes is cut off" in error
+
+
 def test_malformed_properties_are_an_error_on_first_look():
     data = DELIVERY.replace(b"\x10\0\x02", b"\x10\x01\x02")
     (item,) = decode_all(data)

@@ -125,7 +125,8 @@ def decode_frames(
     the frames of any other message come singly, in order.
 
     Args:
-        frame_max: the largest whole frame, in bytes; 0 for no limit.
+        frame_max: the largest whole frame, in bytes, at least `FRAME_MIN_SIZE`, which any method
+            with content fits; 0 for no limit.
         delivery_class: made for basic.deliver and basic.get-ok, with the arguments of `Delivery`.
 
     Returns:
@@ -175,7 +176,6 @@ def decode_frames(
                         piece = 0
                     if (
                         data[stop] != FRAME_END
-                        or size > limit
                         or header_size > limit
                         or piece > limit
                         or header_size < 14
@@ -247,7 +247,7 @@ def decode_frames(
                             )
                         )
                     pos = stop + 1
-                elif key == _ACK and size == 13 and limit >= 13:
+                elif key == _ACK and size == 13:
                     if data[end] != FRAME_END:
                         break
                     tag, bits = _read_tag_and_bits(data, pos + 11)

@@ -215,7 +215,7 @@ class ContentHeader:
     def __repr__(self) -> str:
         return (
             f"ContentHeader(channel={self.channel}, class_id={self.class_id}, "
-            f"body_size={self.body_size}, raw_properties={self.raw_properties!r})"
+            f"body_size={self.body_size}, properties of {len(self.raw_properties)} bytes)"
         )
 
 

@@ -6,7 +6,7 @@
     │   ├── EncodeError (ValueError)          a value that no AMQP field of that type can hold
     │   ├── ConnectionClosedError             used after the connection ended; `reason` says why
     │   ├── ChannelClosedError                used after the channel ended; `reason` says why
-    │   └── DeliverySettledError              acked, nacked or rejected twice, or from a lost channel
+    │   └── DeliverySettledError              settled twice, or from a lost channel
     ├── RemoteProtocolError                   the peer broke the protocol
     │   └── DecodeError                       malformed bytes: what, where, on which channel
     ├── PeerError                             the peer closed a channel or the connection, in words
@@ -292,7 +292,7 @@ class PreconditionFailed(ChannelError):
     code = 406
 
 
-class ConnectionError(PeerError):  # noqa: A001  (the field's name; the builtin is not raised here)
+class ConnectionError(PeerError):  # the field's name; the builtin is not raised here
     """The peer closed the connection."""
 
 

@@ -143,8 +143,8 @@ class Channel:
             f"unexpected {method.name}",
             reply_code=wire.ReplyCode.COMMAND_INVALID,
             channel=self.number,
-            class_id=method.class_id,
-            method_id=method.method_id,
+            class_id=method.key >> 16,
+            method_id=method.key & 0xFFFF,
         )
 
     # -- what the two sides fill in --------------------------------------------------------

@@ -192,7 +192,7 @@ class Connection:
                     append(item)
                     continue
             if channel is not None:
-                if isinstance(item, wire.Method) and item.class_id == CONNECTION_CLASS:
+                if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
                     raise unimplemented(item)
                 if isinstance(item, wire.ChannelOpen):
                     raise misplaced(item, "second 'channel.open' seen")
@@ -236,7 +236,7 @@ class Connection:
         if isinstance(item, wire.ChannelOpen) and self.role is Role.SERVER:
             self._accept_channel(item)
             return
-        if isinstance(item, wire.Method) and item.class_id == CONNECTION_CLASS:
+        if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
             raise unimplemented(item)
         if isinstance(item, wire.ChannelCloseOk):
             raise unimplemented(item)

@@ -24,8 +24,8 @@ def misplaced(item: wire.Item, message: str) -> RemoteProtocolError:
         message,
         reply_code=wire.ReplyCode.CHANNEL_ERROR,
         channel=item.channel,
-        class_id=method.class_id if method else 0,
-        method_id=method.method_id if method else 0,
+        class_id=method.key >> 16 if method else 0,
+        method_id=method.key & 0xFFFF if method else 0,
     )
 
 
@@ -35,8 +35,8 @@ def unimplemented(method: wire.Method) -> RemoteProtocolError:
         "unimplemented method",
         reply_code=wire.ReplyCode.COMMAND_INVALID,
         channel=method.channel,
-        class_id=method.class_id,
-        method_id=method.method_id,
+        class_id=method.key >> 16,
+        method_id=method.key & 0xFFFF,
     )
 
 

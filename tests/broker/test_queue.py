@@ -37,7 +37,7 @@ class Channel(Receiver):
     def ack(self, entry: Entry) -> None:
         entry.queue.settle(entry)
         if self.limit:
-            self.resume()
+            self.settled()
         elif entry.consumer is not None:
             entry.consumer.wake()
 
@@ -127,6 +127,19 @@ def test_a_receiver_that_is_not_ready_gets_nothing_and_resumes() -> None:
     channel.ready = True
     channel.resume()
     assert channel.bodies == ["2"]
+
+
+def test_a_limit_that_is_used_up_does_not_hold_those_who_need_none() -> None:
+    queue, other, channel = Queue("q"), Queue("other"), Channel()
+    channel.limit = 1
+    subscribe(queue, channel, "ack")
+    subscribe(other, channel, "no-ack", no_ack=True)
+    publish(queue, "0", "1")
+    channel.ready = False
+    publish(other, "2")
+    channel.ready = True
+    channel.resume()
+    assert channel.bodies == ["0", "2"]
 
 
 def test_priority_goes_first_while_it_has_credit() -> None:
@@ -315,7 +328,7 @@ class QueueMachine(RuleBasedStateMachine):
     def after(self, consumer: Consumer | None) -> None:
         if consumer is not None:
             if consumer.receiver.limit:
-                consumer.receiver.resume()
+                consumer.receiver.settled()
             else:
                 consumer.wake()
         self.collect()

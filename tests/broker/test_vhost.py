@@ -188,9 +188,7 @@ def test_arguments_of_other_queue_types(host: VirtualHost) -> None:
         ("x-queue-type", "quorum"),
     ],
 )
-def test_arguments_not_acted_upon_are_refused(
-    host: VirtualHost, key: str, value: object
-) -> None:
+def test_arguments_not_acted_upon_are_refused(host: VirtualHost, key: str, value: object) -> None:
     refused(
         NotImplementedByPeer,
         f"NOT_IMPLEMENTED - argument '{key}' = '{value}' of queue 'q' in vhost '/': "

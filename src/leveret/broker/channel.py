@@ -317,7 +317,7 @@ class BrokerChannel(Receiver):
     def _wake(self, consumers: Iterable[Consumer]) -> None:
         """Let those go on that have credit again; under a limit that may be any of the channel."""
         if self.limit:
-            self.resume()
+            self.settled()
             return
         for consumer in consumers:
             consumer.wake()
@@ -341,7 +341,7 @@ class BrokerChannel(Receiver):
                 self._lowest = tag + 1
             entry.queue.settle(entry)
             if self.limit:
-                self.resume()
+                self.settled()
             elif entry.consumer is not None and entry.consumer.parked:
                 entry.consumer.wake()
             return
@@ -396,8 +396,7 @@ class BrokerChannel(Receiver):
         """See `operations`."""
         name = self.queue_name(method.queue)
         tag = method.consumer_tag
-        reply = self._reply_consumer
-        if tag in self._consumers or (reply is not None and tag == reply.consumer_tag):
+        if tag in self._consumers:
             raise fault(NotAllowed, f"attempt to reuse consumer tag '{tag}'")
         tag = tag or generated_name("amq.ctag")
         if name == REPLY_QUEUE:
@@ -433,10 +432,12 @@ class BrokerChannel(Receiver):
     def basic_cancel(self, method: wire.BasicCancel) -> None:
         """See `operations`; a consumer that is not there is cancelled already."""
         tag = method.consumer_tag
+        consumer = None
         if self._reply_consumer is not None and self._reply_consumer.consumer_tag == tag:
             self.session.replies.remove(self._reply_consumer)
             self._reply_consumer = None
-        consumer = self._consumers.pop(tag, None)
+        else:
+            consumer = self._consumers.pop(tag, None)
         if not method.nowait:
             self.send(wire.BasicCancelOk(tag))
         if consumer is not None:

@@ -103,9 +103,16 @@ class Receiver:
         raise NotImplementedError
 
     def resume(self) -> None:
-        """Let parked consumers go on, for as long as there is room."""
+        """There is room: let parked consumers go on, for as long as there is."""
         for consumer in list(self.parked):
-            if not self.ready or (self.limit and self.outstanding >= self.limit):
+            if not self.ready:
+                return
+            consumer.wake()
+
+    def settled(self) -> None:
+        """The limit has credit: let consumers go on that wait for it, for as long as there is."""
+        for consumer in list(self.parked):
+            if self.limit and self.outstanding >= self.limit:
                 return
             consumer.wake()
 
@@ -291,7 +298,7 @@ class Queue:
     def settle(self, entry: Entry) -> None:
         """A message that was handed out is done with: acknowledged, or rejected for good.
 
-        Next: `Consumer.wake` and `Receiver.resume` for what has credit again.
+        Next: `Receiver.settled` if the receiver has a limit, else `Consumer.wake`.
         """
         self._usage.bytes -= len(entry.message.body) + ENTRY_BYTES
         consumer = entry.consumer

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from broker_peer import Clock, Peer
 
 from leveret import wire
 from leveret.broker import session as session_module
 from leveret.broker.node import Node
 
-Connect = Callable[[], Any]
+Connect = Callable[[], Peer]
 
 
-def declare(peer: Any, name: str = "q", **options: bool) -> str:
+def declare(peer: Peer, name: str = "q", **options: bool) -> str:
     answer = peer.ask(wire.QueueDeclare(name, **options), wire.QueueDeclareOk)
     return str(answer.queue)
 
@@ -23,7 +24,7 @@ def bodies(items: list[Any]) -> list[bytes]:
     return [item.body for item in items]
 
 
-def refused(peer: Any, code: int, text: str, class_id: int, method_id: int) -> None:
+def refused(peer: Peer, code: int, text: str, class_id: int, method_id: int) -> None:
     """The channel was closed, the connection lives."""
     close = peer.one(wire.ChannelClose)
     assert (close.reply_code, close.reply_text) == (code, text)
@@ -32,7 +33,7 @@ def refused(peer: Any, code: int, text: str, class_id: int, method_id: int) -> N
     peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk)
 
 
-def ended(peer: Any, code: int, text: str, class_id: int, method_id: int) -> None:
+def ended(peer: Peer, code: int, text: str, class_id: int, method_id: int) -> None:
     """The connection was closed."""
     close = peer.one(wire.ConnectionClose)
     assert (close.reply_code, close.reply_text) == (code, text)
@@ -95,7 +96,7 @@ def test_another_protocol_is_told_which_one_is_spoken(connect: Connect) -> None:
     peer._output.clear()
 
 
-def test_a_handshake_has_a_deadline(connect: Connect, clock: Any) -> None:
+def test_a_handshake_has_a_deadline(connect: Connect, clock: Clock) -> None:
     peer = connect()
     peer.raw(wire.PROTOCOL_HEADER)
     clock.now = peer.session.next_deadline()
@@ -103,7 +104,7 @@ def test_a_handshake_has_a_deadline(connect: Connect, clock: Any) -> None:
     assert peer.aborted
 
 
-def test_a_silent_client_is_dropped(connect: Connect, clock: Any) -> None:
+def test_a_silent_client_is_dropped(connect: Connect, clock: Clock) -> None:
     peer = connect().open(heartbeat=1)
     end = clock.now + 5
     while not peer.closed:
@@ -113,19 +114,19 @@ def test_a_silent_client_is_dropped(connect: Connect, clock: Any) -> None:
         assert all(isinstance(item, wire.Heartbeat) for item in peer.read())
 
 
-def test_update_secret(peer: Any) -> None:
+def test_update_secret(peer: Peer) -> None:
     peer.send(wire.ConnectionUpdateSecret(b"new", "because"), channel=0)
     peer.one(wire.ConnectionUpdateSecretOk)
 
 
-def test_a_client_that_closes(peer: Any) -> None:
+def test_a_client_that_closes(peer: Peer) -> None:
     peer.send(wire.ConnectionClose(200, "bye"), channel=0)
     peer.one(wire.ConnectionCloseOk)
     assert peer.closed
     assert not peer.lingering
 
 
-def test_the_broker_closes(peer: Any, node: Node) -> None:
+def test_the_broker_closes(peer: Peer, node: Node) -> None:
     declare(peer, "mine", exclusive=True)
     peer.session.shut_down("broker forced connection closure with reason 'shutdown'")
     text = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
@@ -133,7 +134,7 @@ def test_the_broker_closes(peer: Any, node: Node) -> None:
     ended(peer, 320, text, 0, 0)
 
 
-def test_close_ok_has_a_deadline(peer: Any, clock: Any) -> None:
+def test_close_ok_has_a_deadline(peer: Peer, clock: Clock) -> None:
     peer.session.shut_down("bye")
     clock.now = peer.session.next_deadline()
     assert clock.now <= 1000 + session_module.CLOSING_SECONDS
@@ -145,20 +146,20 @@ def test_close_ok_has_a_deadline(peer: Any, clock: Any) -> None:
 # -- errors
 
 
-def test_what_follows_an_error_is_dropped(peer: Any) -> None:
+def test_what_follows_an_error_is_dropped(peer: Peer) -> None:
     peer.send(wire.QueueDeclare("nosuch", passive=True), wire.QueueDeclare("q"))
     refused(peer, 404, "NOT_FOUND - no queue 'nosuch' in vhost '/'", 50, 10)
     peer.send(wire.QueueDeclare("q", passive=True))
     refused(peer, 404, "NOT_FOUND - no queue 'q' in vhost '/'", 50, 10)
 
 
-def test_an_error_and_a_close_that_cross(peer: Any) -> None:
+def test_an_error_and_a_close_that_cross(peer: Peer) -> None:
     peer.send(wire.QueueDeclare("nosuch", passive=True), wire.ChannelClose(200, "bye"))
     peer.one(wire.ChannelCloseOk)
     peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk)
 
 
-def test_nowait_is_silent_unless_it_fails(peer: Any) -> None:
+def test_nowait_is_silent_unless_it_fails(peer: Peer) -> None:
     peer.send(
         wire.QueueDeclare("q", nowait=True),
         wire.QueueBind("q", "amq.direct", "a", nowait=True),
@@ -204,7 +205,7 @@ def test_nowait_is_silent_unless_it_fails(peer: Any) -> None:
         ),
     ],
 )
-def test_channel_errors(peer: Any, method: wire.Method, code: int, text: str) -> None:
+def test_channel_errors(peer: Peer, method: wire.Method, code: int, text: str) -> None:
     peer.send(method)
     refused(peer, code, text, method.class_id, method.method_id)
 
@@ -217,19 +218,19 @@ def test_channel_errors(peer: Any, method: wire.Method, code: int, text: str) ->
         (wire.ChannelFlow(False), 540, "NOT_IMPLEMENTED - active=false"),
     ],
 )
-def test_connection_errors(peer: Any, method: wire.Method, code: int, text: str) -> None:
+def test_connection_errors(peer: Peer, method: wire.Method, code: int, text: str) -> None:
     peer.send(method)
     ended(peer, code, text, method.class_id, method.method_id)
 
 
-def test_a_consumer_tag_used_twice(peer: Any) -> None:
+def test_a_consumer_tag_used_twice(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.BasicConsume("q", "t"), wire.BasicConsumeOk)
     peer.send(wire.BasicConsume("q", "t"))
     ended(peer, 530, "NOT_ALLOWED - attempt to reuse consumer tag 't'", 60, 20)
 
 
-def test_an_argument_that_is_not_supported_ends_the_connection(peer: Any) -> None:
+def test_an_argument_that_is_not_supported_ends_the_connection(peer: Peer) -> None:
     peer.send(wire.QueueDeclare("q", arguments={"x-message-ttl": 1000}))
     text = (
         "NOT_IMPLEMENTED - argument 'x-message-ttl' = '1000' of queue 'q' in vhost '/': "
@@ -239,7 +240,7 @@ def test_an_argument_that_is_not_supported_ends_the_connection(peer: Any) -> Non
 
 
 def test_a_bug_closes_the_connection_and_is_logged(
-    peer: Any, node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    peer: Peer, node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(node.hosts["/"], "declare_queue", lambda *_, **__: 1 / 0)
     peer.send(wire.QueueDeclare("q"))
@@ -250,7 +251,7 @@ def test_a_bug_closes_the_connection_and_is_logged(
 # -- publishing
 
 
-def test_publish_and_get(peer: Any) -> None:
+def test_publish_and_get(peer: Peer) -> None:
     declare(peer)
     peer.publish(body=b"one", message_id="m")
     peer.publish(body=b"")
@@ -265,7 +266,7 @@ def test_publish_and_get(peer: Any) -> None:
     refused(peer, 406, "PRECONDITION_FAILED - unknown delivery tag 2", 60, 80)
 
 
-def test_confirms_leave_as_one(peer: Any) -> None:
+def test_confirms_leave_as_one(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.ConfirmSelect(), wire.ConfirmSelectOk)
     peer.publish()
@@ -276,7 +277,7 @@ def test_confirms_leave_as_one(peer: Any) -> None:
     assert peer.one(wire.BasicAck) == wire.BasicAck(101, True)
 
 
-def test_confirms_come_before_the_end_of_the_channel(peer: Any) -> None:
+def test_confirms_come_before_the_end_of_the_channel(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.ConfirmSelect(), wire.ConfirmSelectOk)
     good = wire.encode_publish(1, "", "q", False, False, b"\0\0", b"x", 131072)
@@ -290,7 +291,7 @@ def test_confirms_come_before_the_end_of_the_channel(peer: Any) -> None:
     assert (close.class_id, close.method_id) == (60, 40)
 
 
-def test_an_unroutable_message_comes_back_before_its_confirm(peer: Any) -> None:
+def test_an_unroutable_message_comes_back_before_its_confirm(peer: Peer) -> None:
     peer.ask(wire.ConfirmSelect(), wire.ConfirmSelectOk)
     peer.publish("nokey", b"body", exchange="amq.direct", mandatory=True, message_id="m")
     returned, ack = peer.read()
@@ -343,19 +344,19 @@ def test_an_unroutable_message_comes_back_before_its_confirm(peer: Any) -> None:
         ),
     ],
 )
-def test_publishes_refused(peer: Any, options: dict[str, Any], text: str) -> None:
+def test_publishes_refused(peer: Peer, options: dict[str, Any], text: str) -> None:
     peer.publish(**options)
     close = peer.one(wire.ChannelClose)
     assert close.reply_text == text
     assert (close.class_id, close.method_id) == (60, 40)
 
 
-def test_immediate_is_not_implemented(peer: Any) -> None:
+def test_immediate_is_not_implemented(peer: Peer) -> None:
     peer.publish(immediate=True)
     ended(peer, 540, "NOT_IMPLEMENTED - immediate=true", 60, 40)
 
 
-def test_a_message_that_is_too_large(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_is_too_large(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(peer)
     monkeypatch.setattr(peer.session, "max_message", 10)
     peer.publish(body=b"x" * 10)
@@ -364,7 +365,7 @@ def test_a_message_that_is_too_large(peer: Any, monkeypatch: pytest.MonkeyPatch)
     refused(peer, 406, text, 60, 40)
 
 
-def test_malformed_properties_reach_no_consumer(peer: Any) -> None:
+def test_malformed_properties_reach_no_consumer(peer: Peer) -> None:
     declare(peer)
     peer.raw(b"".join([wire.encode_publish(1, "", "q", False, False, b"\x80\0\x05a", b"x", 0)]))
     close = peer.one(wire.ConnectionClose)
@@ -374,7 +375,7 @@ def test_malformed_properties_reach_no_consumer(peer: Any) -> None:
     assert peer.closed
 
 
-def test_expired_messages_are_not_delivered(peer: Any, clock: Any) -> None:
+def test_expired_messages_are_not_delivered(peer: Peer, clock: Clock) -> None:
     declare(peer)
     peer.publish(body=b"short", expiration="100")
     peer.publish(body=b"long", expiration="5000")
@@ -384,7 +385,7 @@ def test_expired_messages_are_not_delivered(peer: Any, clock: Any) -> None:
     assert (found.body, found.properties.expiration) == (b"long", "5000")
 
 
-def test_cc_and_bcc(peer: Any) -> None:
+def test_cc_and_bcc(peer: Peer) -> None:
     for name in "abc":
         declare(peer, name)
     peer.publish("a", headers={"CC": ["b", 5], "BCC": ["c"], "other": 1}, user_id="guest")
@@ -394,7 +395,7 @@ def test_cc_and_bcc(peer: Any) -> None:
         assert found.properties.headers == {"CC": ["b", 5], "other": 1}
 
 
-def test_headers_route(peer: Any) -> None:
+def test_headers_route(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.QueueBind("q", "amq.headers", "", arguments={"a": 1}), wire.QueueBindOk)
     for number in (1, 2):
@@ -406,7 +407,7 @@ def test_headers_route(peer: Any) -> None:
 # -- consuming
 
 
-def consume(peer: Any, tag: str = "t", queue: str = "q", **options: Any) -> None:
+def consume(peer: Peer, tag: str = "t", queue: str = "q", **options: Any) -> None:
     peer.ask(wire.BasicConsume(queue, tag, **options), wire.BasicConsumeOk)
 
 
@@ -427,7 +428,7 @@ def test_deliveries(connect: Connect) -> None:
     assert consumer.read() == []
 
 
-def test_a_consumer_without_a_tag_gets_one(peer: Any) -> None:
+def test_a_consumer_without_a_tag_gets_one(peer: Peer) -> None:
     declare(peer)
     answer = peer.ask(wire.BasicConsume(""), wire.BasicConsumeOk)
     assert answer.consumer_tag.startswith("amq.ctag-")
@@ -446,7 +447,7 @@ def test_large_bodies_are_split(connect: Connect) -> None:
     assert found[0].body == body
 
 
-def test_prefetch_and_settling(peer: Any) -> None:
+def test_prefetch_and_settling(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.BasicQos(0, 3), wire.BasicQosOk)
     consume(peer)
@@ -465,7 +466,7 @@ def test_prefetch_and_settling(peer: Any) -> None:
     assert bodies(peer.deliveries()) == [b"5"]
 
 
-def test_the_channels_limit(peer: Any) -> None:
+def test_the_channels_limit(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.BasicQos(0, 2, global_=True), wire.BasicQosOk)
     consume(peer, "a")
@@ -479,7 +480,7 @@ def test_the_channels_limit(peer: Any) -> None:
     assert third.body == b"2"
 
 
-def test_a_multiple_ack_of_a_tag_that_is_gone(peer: Any) -> None:
+def test_a_multiple_ack_of_a_tag_that_is_gone(peer: Peer) -> None:
     declare(peer)
     consume(peer)
     for _ in range(3):
@@ -491,7 +492,7 @@ def test_a_multiple_ack_of_a_tag_that_is_gone(peer: Any) -> None:
     refused(peer, 406, "PRECONDITION_FAILED - unknown delivery tag 2", 60, 80)
 
 
-def test_recover_answers_before_it_delivers_again(peer: Any) -> None:
+def test_recover_answers_before_it_delivers_again(peer: Peer) -> None:
     declare(peer)
     consume(peer)
     peer.publish(body=b"0")
@@ -508,7 +509,7 @@ def test_recover_answers_before_it_delivers_again(peer: Any) -> None:
     assert [d.delivery_tag for d in peer.deliveries()] == [5, 6]
 
 
-def test_cancel_keeps_what_is_unsettled(peer: Any) -> None:
+def test_cancel_keeps_what_is_unsettled(peer: Peer) -> None:
     declare(peer)
     consume(peer)
     peer.publish(body=b"0")
@@ -581,7 +582,7 @@ def test_a_lost_connection_gives_back_what_it_had(connect: Connect) -> None:
     assert bodies(given) == [b"0", b"1"]
 
 
-def test_a_message_for_a_channel_that_closes_in_the_same_packet(peer: Any) -> None:
+def test_a_message_for_a_channel_that_closes_in_the_same_packet(peer: Peer) -> None:
     """The close is read first, since a packet is decoded whole; nothing may be lost."""
     declare(peer)
     peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk, channel=2)
@@ -593,7 +594,7 @@ def test_a_message_for_a_channel_that_closes_in_the_same_packet(peer: Any) -> No
     assert peer.ask(wire.BasicGet("q"), wire.Delivery).body == b"x"
 
 
-def test_the_queue_declared_last_is_the_default(peer: Any) -> None:
+def test_the_queue_declared_last_is_the_default(peer: Peer) -> None:
     name = declare(peer, "")
     peer.ask(wire.QueueBind("", "amq.direct", ""), wire.QueueBindOk)
     peer.publish(name, exchange="amq.direct")
@@ -603,7 +604,7 @@ def test_the_queue_declared_last_is_the_default(peer: Any) -> None:
     peer.ask(wire.QueueDelete(""), wire.QueueDeleteOk)
 
 
-def test_small_answers(peer: Any) -> None:
+def test_small_answers(peer: Peer) -> None:
     assert peer.ask(wire.ChannelFlow(True), wire.ChannelFlowOk).active
     assert peer.ask(wire.AccessRequest("/data"), wire.AccessRequestOk).ticket == 1
     peer.ask(wire.ExchangeDeclare("x", "topic"), wire.ExchangeDeclareOk)
@@ -615,7 +616,7 @@ def test_small_answers(peer: Any) -> None:
 # -- transactions
 
 
-def test_a_transaction_shows_nothing_before_its_commit(peer: Any) -> None:
+def test_a_transaction_shows_nothing_before_its_commit(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.TxSelect(), wire.TxSelectOk)
     peer.publish(body=b"in")
@@ -632,7 +633,7 @@ def test_a_transaction_shows_nothing_before_its_commit(peer: Any) -> None:
     peer.ask(wire.BasicGet("q"), wire.BasicGetEmpty)
 
 
-def test_settling_in_a_transaction(peer: Any) -> None:
+def test_settling_in_a_transaction(peer: Peer) -> None:
     declare(peer)
     for number in range(3):
         peer.publish(body=b"%d" % number)
@@ -658,7 +659,7 @@ def test_an_uncommitted_ack_counts_for_nothing(connect: Connect) -> None:
     assert other.ask(wire.BasicGet("q"), wire.Delivery).redelivered
 
 
-def test_modes_exclude_each_other(peer: Any) -> None:
+def test_modes_exclude_each_other(peer: Peer) -> None:
     peer.ask(wire.TxSelect(), wire.TxSelectOk)
     peer.ask(wire.TxSelect(), wire.TxSelectOk)
     peer.send(wire.ConfirmSelect())
@@ -671,7 +672,7 @@ def test_modes_exclude_each_other(peer: Any) -> None:
     refused(peer, 406, text, 90, 10)
 
 
-def test_a_queue_that_is_gone_at_commit(peer: Any) -> None:
+def test_a_queue_that_is_gone_at_commit(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.TxSelect(), wire.TxSelectOk)
     peer.publish(mandatory=True)
@@ -710,7 +711,7 @@ def test_direct_reply_to(connect: Connect) -> None:
     assert server.one(wire.ChannelClose).reply_code == 404
 
 
-def test_one_reply_consumer_a_channel(peer: Any) -> None:
+def test_one_reply_consumer_a_channel(peer: Peer) -> None:
     consume(peer, "r", "amq.rabbitmq.reply-to", no_ack=True)
     peer.ask(wire.BasicCancel("r"), wire.BasicCancelOk)
     consume(peer, "r", "amq.rabbitmq.reply-to", no_ack=True)
@@ -723,7 +724,7 @@ def test_one_reply_consumer_a_channel(peer: Any) -> None:
 # -- slow clients, alarms
 
 
-def test_a_backlog_is_delivered_in_portions(peer: Any) -> None:
+def test_a_backlog_is_delivered_in_portions(peer: Peer) -> None:
     declare(peer)
     body = b"x" * 1000
     for _ in range(1000):
@@ -755,7 +756,7 @@ def test_a_full_transport_stops_deliveries(connect: Connect) -> None:
     assert bodies(slow.deliveries()) == [b"1"]
 
 
-def test_a_client_that_reads_no_answers_is_not_read_from(peer: Any) -> None:
+def test_a_client_that_reads_no_answers_is_not_read_from(peer: Peer) -> None:
     peer.session.pause()
     peer.unsent = session_module.REPLY_BYTES
     peer.publish("nokey", exchange="amq.direct", mandatory=True)
@@ -769,7 +770,7 @@ def test_a_client_that_reads_no_answers_is_not_read_from(peer: Any) -> None:
     assert len(peer.read()) == 2
 
 
-def test_an_alarm_holds_publishers_back(connect: Connect, node: Node, clock: Any) -> None:
+def test_an_alarm_holds_publishers_back(connect: Connect, node: Node, clock: Clock) -> None:
     publisher, idle = connect().open(heartbeat=1), connect().open(capabilities={})
     declare(publisher)
     node.block("low on memory")

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientSide", "ServerSide", "Side"]
 
+TLS_ALERT = b"\x15\x03"  # a record of that type, TLS 1.x: the answer to plain bytes
+
 
 class Side(Protocol):
     """What a connection asks of its role."""
@@ -101,6 +103,8 @@ class ClientSide:
 
     def receive_header(self, data: bytes, now: float) -> int | None:
         """A server that does not speak 0-9-1 answers with a header of its own (4.2.2)."""
+        if data.startswith(TLS_ALERT):
+            raise RemoteProtocolError("the server speaks TLS: connect to it with amqps://")
         if not data.startswith(b"AMQP"):
             return 0
         if len(data) < 8:

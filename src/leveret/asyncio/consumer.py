@@ -82,6 +82,9 @@ class Consumer(AsyncIterator[Delivery]):
             LocalProtocolError: the consumer was cancelled by this program.
         """
         deadline = self._channel.deadline(timeout)
+        subscription = self._subscription
+        if subscription.full and subscription.has_room():
+            self._channel.core.resume_receiving(subscription)
         while True:
             try:
                 return self._deliveries.popleft()
@@ -99,7 +102,7 @@ class Consumer(AsyncIterator[Delivery]):
                 return False
             raise error
         await self._channel.core.wait(
-            subscription.wants, deadline, "the next delivery", subscription.gives_up
+            subscription.wants, deadline, "the next delivery", subscription.gives_up, reads=False
         )
         return True
 

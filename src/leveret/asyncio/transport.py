@@ -16,7 +16,7 @@ from typing import TypeVar
 from .. import protocol, wire
 from ..client.channel import BaseChannel
 from ..client.consumer import Subscription
-from ..client.core import NOBODY, BaseCore
+from ..client.core import BaseCore
 from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
@@ -32,6 +32,8 @@ __all__ = ["Core", "Waiter", "open_core", "spawn"]
 T = TypeVar("T")
 
 logger = logging.getLogger("leveret.asyncio")
+
+LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
 
 class Waiter:
@@ -106,6 +108,8 @@ class Core(BaseCore, asyncio.Protocol):
         self._timer_at: float | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._full: set[Subscription] = set()
+        self._waiting = 0  # tasks that wait for an answer of the broker
+        self._reading = True
 
     # -- asyncio.Protocol ------------------------------------------------------------------
 
@@ -178,11 +182,17 @@ class Core(BaseCore, asyncio.Protocol):
         if at is not None and self._transport is not None:
             self._timer = self._loop.call_at(at, self._tick)
 
-    def _tick(self) -> None:
+    def _tick(self, checked: bool = False) -> None:
         self._timer = None
-        if self._full:  # nothing is read because a consumer is full: silence proves nothing
-            self.protocol.heard(self._loop.time())
-        self.protocol.tick(self._loop.time())
+        now = self._loop.time()
+        if not self._reading:  # nothing is read on purpose: silence proves nothing
+            self.protocol.heard(now)
+        elif not checked:
+            # the loop may have been held up, with bytes in the socket: in a turn of the loop
+            # timers come after what was received
+            self._timer = self._loop.call_at(now, self._tick, True)
+            return
+        self.protocol.tick(now)
         self.dispatch()
         self._flush()
         self._arm_timer()
@@ -190,22 +200,43 @@ class Core(BaseCore, asyncio.Protocol):
     def shut_down(self) -> None:
         """See `BaseCore`."""
         if self._transport is not None:
+            if isinstance(self.error, ConnectionLost):
+                self._transport.abort()
+                return
             self._paused = False
             self._flush()
-            self._transport.close()
+            self._transport.close()  # which waits until the last bytes have left
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(LINGER, self._transport.abort)
 
     def pause_receiving(self, consumer: Subscription) -> None:
         """See `BaseCore`."""
-        if not self._full and self._transport is not None:
-            self._transport.pause_reading()
         self._full.add(consumer)
+        self._set_reading()
+
+    def unpause_receiving(self, consumer: Subscription) -> None:
+        """See `BaseCore`."""
+        self._full.discard(consumer)
+        self._set_reading()
 
     def resume_receiving(self, consumer: Subscription) -> None:
-        """A full consumer has room again."""
-        consumer.full = False
-        self._full.discard(consumer)
-        if not self._full and self._transport is not None:
-            self._transport.resume_reading()
+        """A full consumer may have room again."""
+        consumer.resume()
+
+    def _set_reading(self) -> None:
+        reading = not self._full or self._waiting > 0
+        if reading is not self._reading and self._transport is not None:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _waiting_more(self, count: int) -> None:
+        self._waiting += count
+        if self._full:
+            self._set_reading()
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """See `BaseCore`."""
@@ -227,6 +258,7 @@ class Core(BaseCore, asyncio.Protocol):
         deadline: Deadline | None,
         operation: str,
         give_up: Callable[[Waiter], None] | None = None,
+        reads: bool = True,
     ) -> None:
         """Wait for what `register` registers a waiter for; at once if it says there is no need.
 
@@ -235,6 +267,7 @@ class Core(BaseCore, asyncio.Protocol):
             deadline: None where the end of the connection is the only limit.
             operation: what is waited for, for the error.
             give_up: told the waiter if the wait ends otherwise than by its result.
+            reads: whether the connection is read meanwhile, though a consumer be full.
 
         Raises:
             DeadlineExceeded: it did not come in time.
@@ -242,6 +275,8 @@ class Core(BaseCore, asyncio.Protocol):
         waiter = Waiter()
         if not register(waiter):
             return
+        count = 1 if reads else 0
+        self._waiting_more(count)
         try:
             await waiter.wait(deadline, operation)
         except BaseException:
@@ -249,6 +284,8 @@ class Core(BaseCore, asyncio.Protocol):
             if give_up is not None:
                 give_up(waiter)
             raise
+        finally:
+            self._waiting_more(-count)
 
     async def run(
         self, callback: Callable[[Delivery], Awaitable[object] | object], delivery: Delivery
@@ -272,6 +309,7 @@ class Core(BaseCore, asyncio.Protocol):
 
     async def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:
         self.flush_soon()
+        self._waiting_more(1)
         try:
             reply = await waiter.wait(deadline, operation)
         except BaseException:
@@ -281,6 +319,8 @@ class Core(BaseCore, asyncio.Protocol):
                 self.undo(late)
                 self.flush_soon()
             raise
+        finally:
+            self._waiting_more(-1)
         return reply  # type: ignore[return-value]
 
     def post(
@@ -292,8 +332,7 @@ class Core(BaseCore, asyncio.Protocol):
 
     def select_confirms(self, channel: protocol.ClientChannel) -> None:
         """Put the channel into confirm mode without waiting for the answer."""
-        if channel.confirms is None:
-            channel.send_request(wire.ConfirmSelect(), NOBODY)
+        self.begin_confirms(channel)
 
     def publish(
         self,
@@ -325,16 +364,12 @@ class Core(BaseCore, asyncio.Protocol):
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""
-        owner.check_settle(delivery)
-        owner.channel.protocol.send_nack(delivery.delivery_tag, multiple, requeue)
-        delivery.owner = SETTLED
+        self.send_nack(owner, delivery, multiple, requeue)
         self.flush_soon()
 
     def reject(self, owner: Subscription, delivery: Delivery, requeue: bool) -> None:
         """Refuse a delivery with basic.reject."""
-        owner.check_settle(delivery)
-        owner.channel.protocol.send_reject(delivery.delivery_tag, requeue)
-        delivery.owner = SETTLED
+        self.send_reject(owner, delivery, requeue)
         self.flush_soon()
 
     def settle_tag(
@@ -347,19 +382,16 @@ class Core(BaseCore, asyncio.Protocol):
     async def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
         """Open a channel of the protocol for a channel of the client."""
         waiter = Waiter()
-        channel.protocol = self.protocol.open_channel(waiter)
-        channel.protocol.owner = channel
+        self.begin_channel(channel, waiter)
         await self._reply(waiter, deadline, "channel.open")
 
     async def close_channel(
         self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, deadline: Deadline
     ) -> None:
         """Close a channel; nothing to do if it is closed."""
-        if channel.state is protocol.ChannelState.OPEN:
-            waiter = Waiter()
-            channel.send_close(reply_code, reply_text, token=waiter)
-            self.flush_soon()
-            await waiter.wait(deadline, "channel.close")
+        waiter = Waiter()
+        if self.end_channel(channel, reply_code, reply_text, waiter):
+            await self._reply(waiter, deadline, "channel.close")
 
     async def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
         """Send connection.update-secret and wait for the answer."""
@@ -375,16 +407,17 @@ class Core(BaseCore, asyncio.Protocol):
         Raises:
             DeadlineExceeded: the broker did not answer in time.
         """
+        waiter = Waiter()
         try:
-            if self.protocol.state not in (protocol.State.CLOSING, protocol.State.CLOSED):
-                waiter = Waiter()
-                self.protocol.send_close(reply_code, reply_text, token=waiter)
-                self.flush_soon()
-                await waiter.wait(deadline, "connection.close")
+            if self.end_connection(reply_code, reply_text, waiter):
+                await self._reply(waiter, deadline, "connection.close")
+            elif self.protocol.state is protocol.State.CLOSING:
+                # another task is at it: it has its own deadline
+                await asyncio.wait([self._closed], timeout=deadline.remaining())
         finally:
             self.abort()
         if not self._closed.done():
-            await asyncio.wait([self._closed], timeout=deadline.remaining())
+            await asyncio.wait([self._closed], timeout=LINGER + 1.0)
 
     def abort(self) -> None:
         """Give up the transport at once, unless it is closing in good order."""
@@ -415,15 +448,27 @@ async def open_core(parameters: Parameters) -> Core:
     if inspect.isawaitable(given):
         given = await _within(deadline, given, "asking for credentials")
     options = parameters.client_options(parameters.with_mechanisms(given))
-    context = parameters.make_ssl_context()
     where = f"{parameters.host}:{parameters.port}"
-    loop = asyncio.get_running_loop()
     core = Core(parameters, options)
     waiter = core._open_waiter = Waiter()
     try:
+        await _connect(core, deadline, where)
+        await waiter.wait(deadline, f"the handshake with {where}")
+    except BaseException:
+        core.abort()
+        raise
+    finally:
+        core._open_waiter = None
+    return core
+
+
+async def _connect(core: Core, deadline: Deadline, where: str) -> None:
+    parameters = core.parameters
+    context = parameters.make_ssl_context()
+    try:
         await _within(
             deadline,
-            loop.create_connection(
+            asyncio.get_running_loop().create_connection(
                 lambda: core,
                 parameters.host,
                 parameters.port,
@@ -439,14 +484,6 @@ async def open_core(parameters: Parameters) -> Core:
         raise
     except (OSError, ValueError) as error:
         raise ConnectFailed(f"cannot connect to {where}: {error}") from error
-    try:
-        await waiter.wait(deadline, f"the handshake with {where}")
-    except BaseException:
-        core.abort()
-        raise
-    finally:
-        core._open_waiter = None
-    return core
 
 
 async def _within(deadline: Deadline, awaitable: Awaitable[T], operation: str) -> T:

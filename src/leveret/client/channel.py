@@ -120,3 +120,7 @@ class BaseChannel:
             return None
         self._prefetch = wanted
         return wanted
+
+    def is_limited(self, no_ack: bool) -> bool:
+        """Whether a prefetch bounds what the broker sends to a consumer started now."""
+        return not no_ack and self._prefetch != 0

@@ -6,7 +6,9 @@ consumer that its user drops can be told from one in use, and is cancelled.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,17 @@ __all__ = ["Subscription"]
 
 logger = logging.getLogger("leveret.client")
 
-BUFFER_LIMIT = 10_000  # deliveries; reached only without prefetch, since a prefetch is smaller
+BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
+BUFFER_BYTES = 33_554_432  # bytes of their bodies
+FIRST_CHECK = 16  # deliveries; their bytes are counted here, and each time they have doubled
+NEVER = sys.maxsize
 
 
 class Subscription:
     """The deliveries of one consumer, or of basic.get, on one channel.
+
+    A prefetch bounds what waits here. Without one the transport stops reading when it is too
+    much, which holds up the whole connection but for callers that wait for an answer.
 
     Attributes:
         channel: the client's channel.
@@ -36,10 +44,13 @@ class Subscription:
         waiters: those who wait for a delivery.
         ended: no delivery comes any more; `error` says why, None for a cancel by the user.
         full: the transport was asked to stop reading.
+        check_at: how many deliveries want a look at whether they are too many.
+        resume_at: how few let the transport read again.
     """
 
     __slots__ = (
         "channel",
+        "check_at",
         "consumer_tag",
         "deliveries",
         "ended",
@@ -47,10 +58,13 @@ class Subscription:
         "full",
         "no_ack",
         "queue",
+        "resume_at",
         "waiters",
     )
 
-    def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
+    def __init__(
+        self, channel: BaseChannel, queue: str, no_ack: bool, limited: bool = True
+    ) -> None:
         self.channel = channel
         self.queue = queue
         self.consumer_tag = ""
@@ -60,6 +74,8 @@ class Subscription:
         self.ended = False
         self.error: LeveretError | None = None
         self.full = False
+        self.check_at = NEVER if limited else FIRST_CHECK
+        self.resume_at = 0
 
     # -- from the protocol -----------------------------------------------------------------
 
@@ -72,13 +88,33 @@ class Subscription:
         deliveries.append(delivery)
         if self.waiters:
             self.waiters.popleft().set_result(None)
-        if len(deliveries) >= BUFFER_LIMIT and not self.full:
-            self.full = True
-            self.channel.core.pause_receiving(self)
+        if len(deliveries) >= self.check_at:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        waiting = list(self.deliveries)  # a copy: they are taken without a lock
+        if (
+            len(waiting) < BUFFER_LIMIT
+            and sum(len(delivery.body) for delivery in waiting) < BUFFER_BYTES
+        ):
+            self.check_at = min(2 * len(waiting), BUFFER_LIMIT)
+            return
+        self.full = True
+        self.check_at = NEVER
+        self.resume_at = len(waiting) // 2
+        logger.debug("consumer %r has %d deliveries waiting", self.consumer_tag, len(waiting))
+        self.channel.core.pause_receiving(self)
 
     def has_room(self) -> bool:
         """Whether a full buffer is empty enough to go on."""
-        return len(self.deliveries) <= BUFFER_LIMIT // 2
+        return len(self.deliveries) <= self.resume_at
+
+    def resume(self) -> None:
+        """Look again whether there is room, and go on if there is."""
+        if self.full and self.has_room():
+            self.full = False
+            self.check_at = FIRST_CHECK
+            self.channel.core.unpause_receiving(self)
 
     def cancelled_by_broker(self) -> None:
         """basic.cancel from the broker: what is here may still be handled, then it says so."""
@@ -96,7 +132,9 @@ class Subscription:
             return
         self.ended = True
         self.error = error
-        self.full = False
+        if self.full:
+            self.full = False
+            self.channel.core.unpause_receiving(self)
         while self.waiters:
             self.waiters.popleft().set_result(None)
 
@@ -104,8 +142,10 @@ class Subscription:
         """cancel-ok: give back what nobody has taken. Without acks it stays to be taken."""
         self.end(None)
         if not self.no_ack:
-            waiting = list(self.deliveries)
-            self.deliveries.clear()
+            waiting = []
+            with contextlib.suppress(IndexError):
+                while True:  # one by one: another thread may be taking them, too
+                    waiting.append(self.deliveries.popleft())
             self.give_back(waiting)
 
     def give_back(self, deliveries: list[Delivery]) -> None:
@@ -125,6 +165,8 @@ class Subscription:
         """Register one who waits for a delivery; False where it need not wait."""
         if self.deliveries or self.ended:
             return False
+        if self.check_at != NEVER:
+            self.check_at = FIRST_CHECK
         self.waiters.append(waiter)
         return True
 

@@ -25,7 +25,7 @@ from ..exceptions import (
     DeadlineExceeded,
     LeveretError,
 )
-from .delivery import Delivery
+from .delivery import SETTLED, Delivery
 
 if TYPE_CHECKING:
     from .channel import BaseChannel
@@ -110,7 +110,11 @@ class BaseCore:
         raise NotImplementedError
 
     def pause_receiving(self, consumer: Subscription) -> None:
-        """A consumer's buffer is full: stop reading until `resume_receiving`."""
+        """A consumer's buffer is full: stop reading until `unpause_receiving`."""
+        raise NotImplementedError
+
+    def unpause_receiving(self, consumer: Subscription) -> None:
+        """A full consumer has room again, or has ended."""
         raise NotImplementedError
 
     # -- events ----------------------------------------------------------------------------
@@ -179,7 +183,7 @@ class BaseCore:
             return
         channel = subscription.channel
         channel.subscriptions.pop(subscription.consumer_tag, None)
-        channel.protocol.send_method(wire.BasicCancel(subscription.consumer_tag, nowait=True))
+        channel.protocol.send_request(wire.BasicCancel(subscription.consumer_tag), NOBODY)
         subscription.cancelled()
 
     def _on_returned(self, event: wire.Returned) -> None:
@@ -260,6 +264,52 @@ class BaseCore:
         self.wake_drained()
         if self.on_unblocked is not None:
             self.call_soon(self.on_unblocked)
+
+    # -- operations, as far as they are the same -------------------------------------------
+
+    def begin_channel(self, channel: BaseChannel, waiter: Waiter) -> None:
+        """Open a channel of the protocol for a channel of the client."""
+        channel.protocol = self.protocol.open_channel(waiter)
+        channel.protocol.owner = channel
+
+    def end_channel(
+        self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, waiter: Waiter
+    ) -> bool:
+        """Send channel.close; False if the channel is closed or closing."""
+        if channel.state is not protocol.ChannelState.OPEN:
+            return False
+        channel.send_close(reply_code, reply_text, token=waiter)
+        return True
+
+    def end_connection(self, reply_code: int, reply_text: str, waiter: Waiter) -> bool:
+        """Send connection.close; False if the connection is closed or closing."""
+        if self.protocol.state in (protocol.State.CLOSING, protocol.State.CLOSED):
+            return False
+        self.protocol.send_close(reply_code, reply_text, token=waiter)
+        return True
+
+    def begin_confirms(self, channel: protocol.ClientChannel) -> None:
+        """Put a channel into confirm mode, unless it is."""
+        if channel.confirms is None:
+            channel.send_request(wire.ConfirmSelect(), NOBODY)
+
+    def send_nack(
+        self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool
+    ) -> None:
+        """Refuse a delivery with basic.nack."""
+        if delivery.owner is not owner:
+            delivery.owner.nack(delivery, multiple, requeue)  # settled meanwhile: says so
+        owner.check_settle(delivery)
+        owner.channel.protocol.send_nack(delivery.delivery_tag, multiple, requeue)
+        delivery.owner = SETTLED
+
+    def send_reject(self, owner: Subscription, delivery: Delivery, requeue: bool) -> None:
+        """Refuse a delivery with basic.reject."""
+        if delivery.owner is not owner:
+            delivery.owner.reject(delivery, requeue)
+        owner.check_settle(delivery)
+        owner.channel.protocol.send_reject(delivery.delivery_tag, requeue)
+        delivery.owner = SETTLED
 
     # -- waiting to send -------------------------------------------------------------------
 

@@ -344,7 +344,9 @@ class ClientChannel(Channel):
         publications: list[Publication] = []
         if self.confirms is not None:
             publications = self.confirms.abandon(
-                self._connection.bytes_sent, self.error, self._refusal()
+                max(self._connection.bytes_sent, self._connection.bytes_leaving),
+                self.error,
+                self._refusal(),
             )
         self.consumers.clear()
         self._connection.emit(ChannelClosed(self, self.error, tokens, publications))

@@ -63,6 +63,7 @@ class Connection:
         close_token: of the close that this side asked for.
         bytes_queued: how many bytes were queued for sending since the start.
         bytes_sent: how many of them were taken by `data_to_send`.
+        bytes_leaving: how many of them still leave although the connection has ended here.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
     """
 
@@ -85,6 +86,7 @@ class Connection:
         self._chunks: list[bytes] = []  # received, not yet decoded
         self._chunk_bytes = 0
         self._needed = 0  # bytes without which decoding the chunks gives nothing
+        self.bytes_leaving = 0
         self._deaf = False  # after a fault: what is received no longer counts
         self._closed_emitted = False
         self.close_token: object = None
@@ -491,6 +493,7 @@ class Connection:
                 class_id=error.class_id,
                 method_id=error.method_id,
             )
+            self.bytes_leaving = self.bytes_queued  # before the close, and the peer may act on it
         elif isinstance(error, DecodeError) and self.state is State.CLOSING:
             error = self.error or error  # type: ignore[assignment]
         self._end(error)

@@ -446,7 +446,7 @@ class Channel(BaseChannel):
         set_to = self.prefetch_to_set(prefetch)
         if set_to is not None:
             self.core.request(self.protocol, wire.BasicQos(0, set_to, False), deadline)
-        subscription = Subscription(self, queue, no_ack)
+        subscription = Subscription(self, queue, no_ack, limited=self.is_limited(no_ack))
         self.core.request(
             self.protocol,
             wire.BasicConsume(
@@ -539,9 +539,10 @@ class Channel(BaseChannel):
             prefetch_size: bytes; RabbitMQ takes only 0.
             timeout: see the class.
         """
-        self._call(wire.BasicQos(prefetch_size, prefetch_count, global_), timeout)
+        qos = wire.BasicQos(prefetch_size, prefetch_count, global_)
         if not global_:
-            self.prefetch_to_set(prefetch_count)
+            self.prefetch_to_set(prefetch_count)  # in force for what is sent after it
+        self._call(qos, timeout)
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge by tag; `multiple` takes all up to it, 0 meaning all. Does not wait."""

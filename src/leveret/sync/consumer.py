@@ -83,6 +83,9 @@ class Consumer(Iterator[Delivery]):
             LocalProtocolError: the consumer was cancelled by this program.
         """
         deadline = self._channel.deadline(timeout)
+        subscription = self._subscription
+        if subscription.full and subscription.has_room():
+            self._channel.core.resume_receiving(subscription)
         while True:
             try:
                 return self._deliveries.popleft()
@@ -100,7 +103,7 @@ class Consumer(Iterator[Delivery]):
                 return False
             raise error
         self._channel.core.wait(
-            subscription.wants, deadline, "the next delivery", subscription.gives_up
+            subscription.wants, deadline, "the next delivery", subscription.gives_up, reads=False
         )
         return True
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import weakref
 from typing import TYPE_CHECKING
 
 from ..client.deadline import Deadline
@@ -25,7 +24,7 @@ __all__ = ["CORES"]
 EXIT_TIMEOUT = 2.0  # seconds for each connection
 FORK_TIMEOUT = 1.0  # seconds for each lock: a fork is never held up by a connection for long
 
-CORES: weakref.WeakSet[Core] = weakref.WeakSet()
+CORES: set[Core] = set()  # each from its start to the end of its I/O thread
 
 _locked: list[Core] = []
 

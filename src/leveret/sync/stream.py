@@ -38,6 +38,7 @@ class Stream:
         self._tls = tls
         self.unsent = b""
         self._early = tls.pending() if tls is not None else b""
+        self._ended = False
 
     def fileno(self) -> int:
         """The socket's file descriptor."""
@@ -57,6 +58,8 @@ class Stream:
         if self._early:
             data, self._early = self._early, b""
             return data
+        if self._ended:
+            return b""
         try:
             data = self._socket.recv(RECEIVE_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -64,13 +67,13 @@ class Stream:
         if self._tls is None or not data:
             return data
         plain, ended = self._tls.decrypt(data)
-        if self._tls.has_output():
-            self.flush()
-        return plain if plain or not ended else b""
+        self._ended = ended
+        # what TLS itself has to say now leaves with the next `flush`, whose caller may write
+        return plain if plain or ended else None  # None: a part of a record
 
     def has_early_data(self) -> bool:
         """Whether `receive` has something that no selector will tell of."""
-        return bool(self._early)
+        return bool(self._early) or self._ended
 
     def send(self, data: bytes) -> bool:
         """Send; what the socket does not take now is `unsent`. True if all is sent."""
@@ -91,7 +94,7 @@ class Stream:
 
     def flush(self) -> bool:
         """Send what is unsent; True if nothing is left."""
-        if self._tls is not None:
+        if self._tls is not None and self._tls.has_output():
             self.unsent += self._tls.output()
         while self.unsent:
             try:

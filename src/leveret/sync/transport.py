@@ -22,76 +22,46 @@ import logging
 import queue
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from .. import protocol, wire
 from ..client.channel import BaseChannel
 from ..client.consumer import Subscription
-from ..client.core import NOBODY, BaseCore
+from ..client.core import BaseCore
 from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
-from ..exceptions import ConnectionLost, ForkedError
+from ..exceptions import ConnectionLost, ForkedError, LeveretError
 from .processes import CORES
 from .stream import Stream, open_stream
+from .waiter import Waiter
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
 logger = logging.getLogger("leveret.sync")
 
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
+SEND_ROUNDS = 8  # pieces that a caller sends for others before it leaves the rest to the I/O thread
 
+CALLERS_FAULTS = (
+    LeveretError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What an operation raises before it has changed anything. Whatever else comes out of one came
+from a signal handler, halfway through."""
 
-class Waiter:
-    """One thread that waits for one result. Results are set under the core's lock."""
-
-    __slots__ = ("_done", "_error", "_lock", "_value", "abandoned")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._done = False
-        self._value: object = None
-        self._error: BaseException | None = None
-        self.abandoned = False
-
-    def set_result(self, value: object) -> None:
-        """Wake it with a value."""
-        if not self._done:
-            self._done = True
-            self._value = value
-            self._lock.release()
-
-    def set_error(self, error: BaseException) -> None:
-        """Wake it with an error."""
-        if not self._done:
-            self._done = True
-            self._error = error
-            self._lock.release()
-
-    def result(self) -> object:
-        """The value, None where there is none."""
-        return self._value
-
-    def wait(self, deadline: Deadline | None, operation: str) -> object:
-        """Wait for the result.
-
-        Args:
-            deadline: None where the end of the connection is the only limit.
-            operation: what is waited for, for the error.
-
-        Raises:
-            DeadlineExceeded: it did not come in time.
-        """
-        if not self._lock.acquire(timeout=-1 if deadline is None else deadline.remaining()):
-            raise deadline.exceeded(operation)  # type: ignore[union-attr]
-        if self._error is not None:
-            raise self._error
-        return self._value
+T = TypeVar("T")
 
 
 def spawn(run: Callable[[], None], name: str) -> None:
@@ -119,7 +89,8 @@ class Core(BaseCore):
         self._sleeping = False
         self._finished = False  # the protocol has ended: flush, then close
         self._aborted = False  # close now
-        self._waiting = 0  # threads that wait for something the broker sends
+        self._failure: OSError | None = None  # met by a caller: for the I/O thread to raise
+        self._waiting = 0  # threads that wait for an answer of the broker
         self._full: set[Subscription] = set()
         self._dropped: deque[Subscription] = deque()
         self._callbacks: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
@@ -128,13 +99,13 @@ class Core(BaseCore):
         self._thread = threading.Thread(
             target=self._run, name=f"leveret {parameters.host}:{parameters.port}", daemon=True
         )
-        CORES.add(self)
 
     # -- the I/O thread --------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin the handshake."""
         self.protocol.initiate(time.monotonic())
+        CORES.add(self)
         self._thread.start()
 
     def _run(self) -> None:
@@ -152,6 +123,8 @@ class Core(BaseCore):
 
     def _turn(self) -> None:
         """Send, sleep until something happens, receive."""
+        if self._failure is not None:
+            raise self._failure
         self.flush()
         with self.lock:
             if self._finished or self._aborted:
@@ -173,15 +146,24 @@ class Core(BaseCore):
                 self._receive()
         if self._stream.has_early_data():
             self._receive()
+        if at is not None and time.monotonic() >= at:
+            self._tick()
+        if self._dropped:
+            with self.lock:
+                while self._dropped:
+                    self.stop(self._dropped.popleft())
+
+    def _tick(self) -> None:
+        """A deadline of the protocol has come."""
+        reading = bool(self._interest & selectors.EVENT_READ)
+        if reading:
+            self._receive()  # it may have come while this thread had to wait for its turn
         with self.lock:
-            while self._dropped:
-                self.stop(self._dropped.popleft())
             now = time.monotonic()
-            if at is not None and now >= at:
-                if self._full:  # nothing was read on purpose: silence proves nothing
-                    self.protocol.heard(now)
-                self.protocol.tick(now)
-                self.dispatch()
+            if not reading:  # nothing was read on purpose: silence proves nothing
+                self.protocol.heard(now)
+            self.protocol.tick(now)
+            self.dispatch()
 
     def _receive(self) -> None:
         data = self._stream.receive()
@@ -218,32 +200,41 @@ class Core(BaseCore):
 
     def _lost(self, error: ConnectionLost, cause: BaseException) -> None:
         error.__cause__ = cause
-        with self.lock:
-            # of TLS it is not known which plain bytes are in the unsent ones: count them as sent
-            unsent = 0 if self._stream.encrypted else len(self._stream.unsent)
-            self.protocol.connection_lost(error, unsent)
+        with self._send_lock, self.lock:
+            self._aborted = True  # what counts as not sent must not leave any more
+            # of TLS it is not known which plain bytes are in the unsent ones, and after an
+            # interruption not what has left: count them as sent
+            certain = not self._stream.encrypted and self._failure is None
+            self.protocol.connection_lost(error, len(self._stream.unsent) if certain else 0)
             self.dispatch()
 
     def _close_transport(self) -> None:
         """The end of the I/O thread: the last bytes leave, the socket is closed."""
-        if not self._aborted:
-            deadline = Deadline(LINGER)
-            with contextlib.suppress(OSError, ValueError):
-                self.flush()
-                while self._stream.unsent and deadline.remaining():
-                    self._selector.modify(self._stream, selectors.EVENT_WRITE)
-                    self._selector.select(deadline.remaining())
+        try:
+            if not self._aborted:
+                with contextlib.suppress(OSError):
+                    self._linger(Deadline(LINGER))
+            with self.lock:
+                self.protocol.connection_lost(ConnectionLost("the connection was given up"))
+                self.dispatch()
+        finally:
+            with self._send_lock:
+                self._selector.close()
+                self._stream.close()
+                self._waker.close()
+                self._wake_receiver.close()
+            self._callbacks.put(None)
+            CORES.discard(self)
+
+    def _linger(self, deadline: Deadline) -> None:
+        """Send what is left, until the deadline."""
+        self.flush()
+        if self._stream.unsent:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._stream, selectors.EVENT_WRITE)
+                while self._stream.unsent and not self._aborted and deadline.remaining():
+                    selector.select(min(deadline.remaining(), 0.1))
                     self.flush()
-        with self.lock:
-            self.protocol.connection_lost(ConnectionLost("the connection was given up"))
-            self.dispatch()
-        with self._send_lock:
-            self._selector.close()
-            self._stream.close()
-            self._waker.close()
-            self._wake_receiver.close()
-        self._callbacks.put(None)
-        CORES.discard(self)
 
     def wake(self) -> None:
         """Have the I/O thread look at what is queued."""
@@ -254,39 +245,71 @@ class Core(BaseCore):
         """Send what is queued, unless another thread is at it. Not to be called under `lock`."""
         while self._send_lock.acquire(blocking=False):
             try:
-                self._send()
+                finished = self._send()
             finally:
                 self._send_lock.release()
+            if not finished:
+                return
             with self.lock:
                 if self._stream.unsent or not self.protocol.has_data_to_send():
                     return
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send all that is queued; False if something is left, and the I/O thread knows."""
         stream = self._stream
         if stream.fileno() < 0:
             with self.lock:
                 while self.protocol.data_to_send():
                     pass
-            return
-        while stream.flush():
+            return True
+        mine = threading.current_thread() is self._thread
+        rounds = 0
+        while not self._aborted and stream.flush():
+            rounds += 1
+            if rounds > SEND_ROUNDS and not mine:
+                break
             with self.lock:
                 data = self.protocol.data_to_send()
                 if self._drain_waiters:
                     self.wake_if_drained()
             if not data:
-                return
+                return True
             stream.send(data)
-        if threading.current_thread() is not self._thread:
+        if not mine:
             self.wake()
+        return False
 
     def _flush_mine(self) -> None:
         """Send what this thread has queued before it waits."""
         try:
             self.flush()
         except OSError as error:
-            # the I/O thread meets the same error, and tells everybody
-            logger.debug("sending failed: %s", error)
-            self.wake()
+            self._fail(error)
+        except BaseException as error:  # a signal handler's, between the socket and our books
+            self._interrupted(error)
+            raise
+
+    def _fail(self, error: OSError) -> None:
+        """A caller has found the connection broken: the I/O thread tells everybody."""
+        if self._failure is None:
+            self._failure = error
+        self.wake()
+
+    def _interrupted(self, error: BaseException) -> None:
+        """A signal handler has raised where bytes or the protocol change: no telling how far it
+        came, and going on could misname messages. The connection ends, which loses none.
+        """
+        if not isinstance(error, CALLERS_FAULTS):
+            self._fail(OSError(f"{type(error).__name__} in the middle of an operation"))
+
+    def _change(self, operation: Callable[..., T], *arguments: object) -> T:
+        """Call an operation of the protocol."""
+        with self.lock:
+            try:
+                return operation(*arguments)
+            except BaseException as error:
+                self._interrupted(error)
+                raise
 
     # -- BaseCore --------------------------------------------------------------------------
 
@@ -299,12 +322,15 @@ class Core(BaseCore):
         """See `BaseCore`."""
         self._full.add(consumer)
 
-    def resume_receiving(self, consumer: Subscription) -> None:
-        """A full consumer has room again."""
-        with self.lock:
-            consumer.full = False
-            self._full.discard(consumer)
+    def unpause_receiving(self, consumer: Subscription) -> None:
+        """See `BaseCore`."""
+        self._full.discard(consumer)
         self.wake()
+
+    def resume_receiving(self, consumer: Subscription) -> None:
+        """A full consumer may have room again."""
+        with self.lock:
+            consumer.resume()
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """See `BaseCore`."""
@@ -330,6 +356,7 @@ class Core(BaseCore):
         deadline: Deadline | None,
         operation: str,
         give_up: Callable[[Waiter], None] | None = None,
+        reads: bool = True,
     ) -> None:
         """Wait for what `register` registers a waiter for; at once if it says there is no need.
 
@@ -338,6 +365,7 @@ class Core(BaseCore):
             deadline: None where the end of the connection is the only limit.
             operation: what is waited for, for the error.
             give_up: told the waiter if the wait ends otherwise than by its result.
+            reads: whether the connection is read meanwhile, though a consumer be full.
 
         Raises:
             DeadlineExceeded: it did not come in time.
@@ -346,11 +374,9 @@ class Core(BaseCore):
         with self.lock:
             if not register(waiter):
                 return
-            self._waiting += 1
-            resume = bool(self._full)
+        count = 1 if reads else 0
+        self._waiting_more(count)
         try:
-            if resume:
-                self.wake()
             self._flush_mine()
             waiter.wait(deadline, operation)
         except BaseException:
@@ -358,10 +384,17 @@ class Core(BaseCore):
                 waiter.abandoned = True
                 if give_up is not None:
                     give_up(waiter)
+            self.wake()
             raise
         finally:
-            with self.lock:
-                self._waiting -= 1
+            self._waiting_more(-count)
+
+    def _waiting_more(self, count: int) -> None:
+        with self.lock:
+            self._waiting += count
+            resume = bool(self._full)
+        if resume:
+            self.wake()
 
     def run(self, callback: Callable[[Delivery], object], delivery: Delivery) -> None:
         """Call a consumer's callback."""
@@ -376,16 +409,13 @@ class Core(BaseCore):
     ) -> protocol.Reply:
         """Send a method and wait for its reply."""
         waiter = Waiter()
-        with self.lock:
-            channel.send_request(method, waiter, owner)
-            self._waiting += 1
+        self._change(channel.send_request, method, waiter, owner)
         return self._reply(waiter, deadline, method.name)
 
     def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:
-        """Wait for a reply; who sent the request has counted one more in `_waiting`."""
+        """Wait for a reply."""
+        self._waiting_more(1)
         try:
-            if self._full:
-                self.wake()
             self._flush_mine()
             reply = waiter.wait(deadline, operation)
         except BaseException:
@@ -397,24 +427,20 @@ class Core(BaseCore):
             self.wake()
             raise
         finally:
-            with self.lock:
-                self._waiting -= 1
+            self._waiting_more(-1)
         return reply  # type: ignore[return-value]
 
     def post(
         self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
     ) -> None:
         """Send a method that has no reply."""
-        with self.lock:
-            channel.send_method(method, owner)
+        self._change(channel.send_method, method, owner)
         self.wake()
 
     def select_confirms(self, channel: protocol.ClientChannel) -> None:
         """Put the channel into confirm mode without waiting for the answer."""
         if channel.confirms is None:
-            with self.lock:
-                if channel.confirms is None:
-                    channel.send_request(wire.ConfirmSelect(), NOBODY)
+            self._change(self.begin_confirms, channel)
 
     def publish(
         self,
@@ -429,9 +455,13 @@ class Core(BaseCore):
     ) -> None:
         """Queue a publish; `waits` says that the caller waits next, and sends it then."""
         with self.lock:
-            channel.send_publish(
-                exchange, routing_key, raw_properties, body, mandatory, publication
-            )
+            try:
+                channel.send_publish(
+                    exchange, routing_key, raw_properties, body, mandatory, publication
+                )
+            except BaseException as error:
+                self._interrupted(error)
+                raise
             if publication is not None and publication.window is not None:
                 publication.window.in_flight += 1
             wake = self._sleeping and not waits
@@ -446,7 +476,11 @@ class Core(BaseCore):
             if delivery.owner is not owner:
                 delivery.owner.ack(delivery, multiple)  # settled meanwhile: says so
             owner.check_settle(delivery)
-            owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
+            try:
+                owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
+            except BaseException as error:
+                self._interrupted(error)
+                raise
             delivery.owner = SETTLED
             wake = self._sleeping
             if wake:
@@ -456,37 +490,23 @@ class Core(BaseCore):
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""
-        with self.lock:
-            if delivery.owner is not owner:
-                delivery.owner.nack(delivery, multiple, requeue)
-            owner.check_settle(delivery)
-            owner.channel.protocol.send_nack(delivery.delivery_tag, multiple, requeue)
-            delivery.owner = SETTLED
+        self._change(self.send_nack, owner, delivery, multiple, requeue)
         self.wake()
 
     def reject(self, owner: Subscription, delivery: Delivery, requeue: bool) -> None:
         """Refuse a delivery with basic.reject."""
-        with self.lock:
-            if delivery.owner is not owner:
-                delivery.owner.reject(delivery, requeue)
-            owner.check_settle(delivery)
-            owner.channel.protocol.send_reject(delivery.delivery_tag, requeue)
-            delivery.owner = SETTLED
+        self._change(self.send_reject, owner, delivery, requeue)
         self.wake()
 
     def settle_tag(self, channel: protocol.ClientChannel, send: str, *arguments: int) -> None:
         """Settle by delivery tag; `send` is the channel's method."""
-        with self.lock:
-            getattr(channel, send)(*arguments)
+        self._change(getattr(channel, send), *arguments)
         self.wake()
 
     def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
         """Open a channel of the protocol for a channel of the client."""
         waiter = Waiter()
-        with self.lock:
-            channel.protocol = self.protocol.open_channel(waiter)
-            channel.protocol.owner = channel
-            self._waiting += 1
+        self._change(self.begin_channel, channel, waiter)
         self._reply(waiter, deadline, "channel.open")
 
     def close_channel(
@@ -494,21 +514,15 @@ class Core(BaseCore):
     ) -> None:
         """Close a channel; nothing to do if it is closed."""
         waiter = Waiter()
-        with self.lock:
-            if channel.state is not protocol.ChannelState.OPEN:
-                return
-            channel.send_close(reply_code, reply_text, token=waiter)
-            self._waiting += 1
-        self._reply(waiter, deadline, "channel.close")
+        if self._change(self.end_channel, channel, reply_code, reply_text, waiter):
+            self._reply(waiter, deadline, "channel.close")
 
     def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
         """Send connection.update-secret and wait for the answer."""
         waiter = Waiter()
         side = self.protocol.side
         assert isinstance(side, protocol.ClientSide)
-        with self.lock:
-            side.send_request(wire.ConnectionUpdateSecret(new_secret, reason), waiter)
-            self._waiting += 1
+        self._change(side.send_request, wire.ConnectionUpdateSecret(new_secret, reason), waiter)
         self._reply(waiter, deadline, "connection.update-secret")
 
     def close(self, deadline: Deadline, reply_code: int = 200, reply_text: str = "") -> None:
@@ -518,19 +532,15 @@ class Core(BaseCore):
             DeadlineExceeded: the broker did not answer in time.
         """
         waiter = Waiter()
-        closing = False
         try:
-            with self.lock:
-                if self.protocol.state not in (protocol.State.CLOSING, protocol.State.CLOSED):
-                    self.protocol.send_close(reply_code, reply_text, token=waiter)
-                    self._waiting += 1
-                    closing = True
-            if closing:
+            if self._change(self.end_connection, reply_code, reply_text, waiter):
                 self._reply(waiter, deadline, "connection.close")
+            elif self._thread.is_alive():  # another thread is at it: it has its own deadline
+                self._thread.join(deadline.remaining())
         finally:
             self.abort()
-        if threading.current_thread() is not self._thread and self._thread.is_alive():
-            self._thread.join(max(deadline.remaining(), LINGER))
+        if self._thread.is_alive():
+            self._thread.join(LINGER + 1.0)
 
     def abort(self) -> None:
         """Give up the transport at once, unless it is closing in good order."""
@@ -548,6 +558,7 @@ class Core(BaseCore):
         self.lock = threading.Lock()
         self._send_lock = threading.Lock()
         self._stream.abandon()
+        self._selector.close()
         self._waker.close()
         self._wake_receiver.close()
         self._aborted = True

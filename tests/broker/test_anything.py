@@ -134,5 +134,5 @@ def test_whatever_is_sent(
         assert not queue.consumers
         host.remove_queue(queue)
     assert node.usage.bytes == 0
-    assert not host._sources.keys() - set(host.exchanges.values())
+    assert not host._bound.keys() - set(host.exchanges.values())
     assert not host._owned

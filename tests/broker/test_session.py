@@ -447,6 +447,19 @@ def test_large_bodies_are_split(connect: Connect) -> None:
     assert found[0].body == body
 
 
+def test_properties_that_do_not_fit_the_frames_of_a_consumer(connect: Connect) -> None:
+    peer, small, getter = connect().open(), connect().open(frame_max=8192), connect()
+    getter.open(frame_max=8192)
+    declare(peer)
+    consume(small)
+    peer.publish(headers={"large": "x" * 10_000})
+    close = small.one(wire.ConnectionClose)
+    assert close.reply_text.startswith("FRAME_ERROR - basic.deliver: properties of ")
+    getter.send(wire.BasicGet("q", no_ack=True))
+    assert getter.one(wire.ConnectionClose).reply_code == 501
+    assert peer.ask(wire.BasicGet("q"), wire.Delivery).redelivered
+
+
 def test_prefetch_and_settling(peer: Peer) -> None:
     declare(peer)
     peer.ask(wire.BasicQos(0, 3), wire.BasicQosOk)
@@ -583,14 +596,14 @@ def test_a_lost_connection_gives_back_what_it_had(connect: Connect) -> None:
 
 
 def test_a_message_for_a_channel_that_closes_in_the_same_packet(peer: Peer) -> None:
-    """The close is read first, since a packet is decoded whole; nothing may be lost."""
+    """Whether it is still delivered is open; it may not be lost."""
     declare(peer)
     peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk, channel=2)
     peer.ask(wire.BasicConsume("q", "t"), wire.BasicConsumeOk, channel=2)
     publish = wire.encode_publish(1, "", "q", False, False, b"\0\0", b"x", 0)
     assert isinstance(publish, bytes)
     peer.raw(publish + wire.ChannelClose(200, "bye").encode(2))
-    peer.one(wire.ChannelCloseOk)
+    assert isinstance(peer.read()[-1], wire.ChannelCloseOk)
     assert peer.ask(wire.BasicGet("q"), wire.Delivery).body == b"x"
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from .. import wire
 from ..exceptions import (
     AccessRefused,
+    EncodeError,
     NotAllowed,
     NotFound,
     NotImplementedByPeer,
@@ -115,15 +116,18 @@ class BrokerChannel(Receiver):
         message = entry.message
         handle = self.handle
         if handle.state is _OPEN:
-            handle.send_deliver(
-                consumer.tag,
-                tag,
-                entry.redelivered,
-                message.exchange,
-                message.routing_key,
-                message.raw_properties,
-                message.body,
-            )
+            try:
+                handle.send_deliver(
+                    consumer.tag,
+                    tag,
+                    entry.redelivered,
+                    message.exchange,
+                    message.routing_key,
+                    message.raw_properties,
+                    message.body,
+                )
+            except EncodeError as error:  # its properties do not fit the frames of this client
+                self.session.fail_later(error)
             self.session.delivered()
 
     def deliver_reply(self, consumer_tag: str, message: wire.Published) -> None:
@@ -131,15 +135,18 @@ class BrokerChannel(Receiver):
         tag = self._next_tag
         self._next_tag = tag + 1
         if self.handle.state is _OPEN:
-            self.handle.send_deliver(
-                consumer_tag,
-                tag,
-                False,
-                message.exchange,
-                message.routing_key,
-                message.raw_properties,
-                message.body,
-            )
+            try:
+                self.handle.send_deliver(
+                    consumer_tag,
+                    tag,
+                    False,
+                    message.exchange,
+                    message.routing_key,
+                    message.raw_properties,
+                    message.body,
+                )
+            except EncodeError as error:
+                self.session.fail_later(error)
             self.session.delivered()
 
     def cancelled(self, consumer: Consumer) -> None:
@@ -456,21 +463,25 @@ class BrokerChannel(Receiver):
             return
         tag = self._next_tag
         self._next_tag = tag + 1
+        self._unacked[tag] = entry
         message = entry.message
         if self.handle.state is _OPEN:
-            self.handle.send_get_ok(
-                tag,
-                entry.redelivered,
-                message.exchange,
-                message.routing_key,
-                queue.message_count(),
-                message.raw_properties,
-                message.body,
-            )
+            try:
+                self.handle.send_get_ok(
+                    tag,
+                    entry.redelivered,
+                    message.exchange,
+                    message.routing_key,
+                    queue.message_count(),
+                    message.raw_properties,
+                    message.body,
+                )
+            except EncodeError as error:
+                self.session.fail_later(error)
+                return
         if method.no_ack:
+            del self._unacked[tag]
             queue.settle(entry)
-        else:
-            self._unacked[tag] = entry
 
     # -- modes -----------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from ..exceptions import (
     ChannelError,
     ConnectionForced,
     DecodeError,
+    EncodeError,
+    FrameError,
     InternalError,
     NotAllowed,
     PeerError,
@@ -117,6 +119,7 @@ class Session:
         self._held: set[str] = set()  # why nothing is read
         self._deadline: float | None = node.clock() + HANDSHAKE_SECONDS
         self._ended = False
+        self._failure: EncodeError | None = None
         self._in_peace = True  # it ended, or may yet end, without an error
         self.clock = node.clock
         self.replies = node.replies
@@ -189,6 +192,9 @@ class Session:
     def flush(self) -> None:
         """Hand to the transport what there is. For the node."""
         self._is_dirty = False
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self._close(fault(FrameError, str(failure)), 0, 0)
         protocol, transport = self._protocol, self._transport
         while data := protocol.data_to_send():
             transport.write(data)
@@ -223,6 +229,11 @@ class Session:
             self._writable = False
             for channel in self._channels.values():
                 channel.ready = False
+
+    def fail_later(self, error: EncodeError) -> None:
+        """Bytes for this client cannot be made: end its connection, once queues are at rest."""
+        self._failure = error
+        self.delivered()
 
     def confirm_later(self, channel: BrokerChannel) -> None:
         """A channel has publishes to confirm once all that came is read."""

@@ -142,7 +142,8 @@ class VirtualHost:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self._clock = clock
-        self._sources: dict[Destination, dict[Exchange, int]] = {}  # what is bound to what
+        # by destination, its bindings: the source and the identity there
+        self._bound: dict[Destination, dict[tuple[Exchange, Hashable], None]] = {}
         self._remembering: set[Exchange] = set()
         self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by connection
         for exchange, type_, internal in PREDECLARED:
@@ -405,31 +406,29 @@ class VirtualHost:
         arguments = dict(arguments)
         source.bindings[identity] = (destination, key, arguments)
         source.router.add(destination, key, arguments)
-        sources = self._sources.setdefault(destination, {})
-        sources[source] = sources.get(source, 0) + 1
+        self._bound.setdefault(destination, {})[source, identity] = None
         self._routes_changed()
 
     def _remove_binding(
         self, source: Exchange, destination: Destination, key: str, arguments: Arguments
     ) -> None:
-        if source.bindings.pop(_identity(destination, key, arguments), None) is None:
+        identity = _identity(destination, key, arguments)
+        if source.bindings.pop(identity, None) is None:
             return
         source.router.remove(destination, key, arguments)
-        sources = self._sources[destination]
-        sources[source] -= 1
-        if not sources[source]:
-            del sources[source]
-            if not sources:
-                del self._sources[destination]
+        bound = self._bound[destination]
+        del bound[source, identity]
+        if not bound:
+            del self._bound[destination]
         self._routes_changed()
         if source.auto_delete and not source.bindings:
             self._remove_exchange(source)
 
     def _remove_bindings_to(self, destination: Destination) -> None:
-        for source in list(self._sources.get(destination, ())):
-            for bound, key, arguments in list(source.bindings.values()):
-                if bound is destination:
-                    self._remove_binding(source, destination, key, arguments)
+        for source, identity in list(self._bound.get(destination, ())):
+            found = source.bindings.get(identity)  # gone with an auto-delete exchange, perhaps
+            if found is not None:
+                self._remove_binding(source, *found)
 
     # -- queues ----------------------------------------------------------------------------
 

@@ -1,0 +1,33 @@
+"""Tutorial 4, "Routing": print log lines of the severities that are asked for."""
+
+import argparse
+import asyncio
+import contextlib
+
+from leveret.asyncio import connect
+
+
+async def main(url: str, severities: list[str], count: int | None = None) -> None:
+    async with await connect(url) as connection, await connection.channel() as channel:
+        await channel.exchange_declare("direct_logs", "direct")
+        queue = (await channel.queue_declare(exclusive=True)).queue
+        for severity in severities:
+            await channel.queue_bind(queue, "direct_logs", severity)
+        consumer = await channel.consume(queue, no_ack=True)
+        print(" [*] Waiting for logs. To exit press CTRL+C", flush=True)
+        received = 0
+        async for delivery in consumer:
+            print(f" [x] {delivery.routing_key}:{delivery.body.decode()}", flush=True)
+            received += 1
+            if received == count:
+                break
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="amqp://localhost")
+    parser.add_argument("severities", nargs="+", help="such as: info warning error")
+    parser.add_argument("--count", type=int, help="messages; default: until Ctrl-C")
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(arguments.url, arguments.severities, arguments.count))

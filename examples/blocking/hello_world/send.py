@@ -1,0 +1,19 @@
+"""Tutorial 1, "Hello World": send a message to a queue."""
+
+import argparse
+
+import leveret
+
+
+def main(url: str) -> None:
+    with leveret.connect(url) as connection, connection.channel() as channel:
+        channel.queue_declare("hello", durable=True)
+        channel.publish(b"Hello World!", routing_key="hello")
+        print(" [x] Sent 'Hello World!'")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="amqp://localhost")
+    arguments = parser.parse_args()
+    main(arguments.url)

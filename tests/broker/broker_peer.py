@@ -126,7 +126,7 @@ class Peer:
     def one(self, kind: type[I]) -> I:
         """The only thing that has come."""
         items = self.read()
-        assert len(items) == 1, items
+        assert len(items) == 1, items[:5]
         assert isinstance(items[0], kind), items
         return items[0]
 
@@ -138,7 +138,7 @@ class Peer:
     def deliveries(self) -> list[wire.Delivery]:
         """All that has come, which are deliveries."""
         items = self.read()
-        assert all(isinstance(item, wire.Delivery) for item in items), items
+        assert all(isinstance(item, wire.Delivery) for item in items), items[:5]
         return [item for item in items if isinstance(item, wire.Delivery)]
 
     def handshake(

@@ -134,7 +134,8 @@ async def _over_asyncio(port: int) -> bytes:
 def test_a_broker_in_the_running_loop() -> None:
     async def run() -> None:
         async with AsyncBroker() as broker:
-            assert "connections" in repr(broker)
+            assert "0 connections" in repr(broker)
+            assert broker.connection_count == 0
             assert await _over_asyncio(broker.port) == wire.PROTOCOL_HEADER
             with pytest.raises(LocalProtocolError, match="started already"):
                 await broker.start()
@@ -204,6 +205,7 @@ def test_an_address_in_use(broker: Broker) -> None:
         {"frame_max": 4096},
         {"max_message_size": 0},
         {"memory_limit": -1},
+        {"port": 70_000},
     ],
 )
 def test_options_that_cannot_be(options: dict[str, object]) -> None:
@@ -262,6 +264,7 @@ def test_block_and_unblock(broker: Broker) -> None:
 
 def test_close_and_drop_connections(broker: Broker) -> None:
     with Client(broker.port) as client:
+        assert broker.connection_count == 1
         broker.close_connections("bye")
         closed = client.wait_for(lambda event: isinstance(event, ConnectionClosed))
         assert isinstance(closed, ConnectionClosed)

@@ -753,6 +753,22 @@ def test_a_backlog_is_delivered_in_portions(peer: Peer) -> None:
     assert received == 1000
 
 
+def test_channels_and_consumers_share_the_room(peer: Peer) -> None:
+    peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk, channel=2)
+    for number in range(4):
+        declare(peer, f"q{number}")
+        for _ in range(1000):
+            peer.publish(f"q{number}", b"x" * 1000)
+    for number in range(4):
+        consume = wire.BasicConsume(f"q{number}", no_ack=True, nowait=True)
+        peer.send(consume, channel=1 + number // 2)
+    given = set()
+    for _ in range(6):
+        given |= {delivery.routing_key for delivery in peer.deliveries()}
+        peer.turn()
+    assert given == {"q0", "q1", "q2", "q3"}
+
+
 def test_a_full_transport_stops_deliveries(connect: Connect) -> None:
     slow, quick = connect().open(), connect().open()
     declare(slow)

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote
 
-from ..exceptions import DeadlineExceeded, LocalProtocolError
+from ..exceptions import ConfigurationError, DeadlineExceeded, LocalProtocolError
 from .node import Node, NodeOptions
 from .session import Session
 
@@ -58,7 +58,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self._session = Session(self._node, self, f"{peer[0]}:{peer[1]}" if peer else "client")
-        self._broker.connections.add(self)
+        self._broker.connection_made(self)
         self._set_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -75,8 +75,7 @@ class _Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._session.receive_eof()
-        self._broker.connections.discard(self)
-        self._broker.connection_gone()
+        self._broker.connection_lost(self)
 
     def pause_writing(self) -> None:
         """See `asyncio`."""
@@ -201,6 +200,8 @@ class AsyncBroker:
             max_message_size=max_message_size,
             memory_limit=memory_limit,
         )
+        if not 0 <= port <= 65535:
+            raise ConfigurationError(f"port is {port}: expected 0 to 65535")
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context
@@ -208,11 +209,11 @@ class AsyncBroker:
         self._server: asyncio.Server | None = None
         self._port = port
         self._none_left = asyncio.Event()
-        self.connections: set[_Connection] = set()
+        self._connections: set[_Connection] = set()
 
     def __repr__(self) -> str:
         state = f"at {self.url}" if self._server is not None else "stopped"
-        return f"<{type(self).__name__} {state}, {len(self.connections)} connections>"
+        return f"<{type(self).__name__} {state}, {len(self._connections)} connections>"
 
     async def __aenter__(self) -> AsyncBroker:
         await self.start()
@@ -264,7 +265,7 @@ class AsyncBroker:
         server.close()
         self._none_left.clear()
         self.close_connections(SHUTDOWN)
-        if self.connections:
+        if self._connections:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._none_left.wait(), timeout)
         self.drop_connections()
@@ -272,10 +273,20 @@ class AsyncBroker:
         self._node = None
         logger.info("stopped")
 
-    def connection_gone(self) -> None:
+    def connection_made(self, connection: _Connection) -> None:
         """For the connections."""
-        if not self.connections:
+        self._connections.add(connection)
+
+    def connection_lost(self, connection: _Connection) -> None:
+        """For the connections."""
+        self._connections.discard(connection)
+        if not self._connections:
             self._none_left.set()
+
+    @property
+    def connection_count(self) -> int:
+        """How many clients are connected, handshakes included."""
+        return len(self._connections)
 
     # -- where it is -----------------------------------------------------------------------
 
@@ -325,12 +336,12 @@ class AsyncBroker:
 
     def close_connections(self, reason: str = "closed by an operator") -> None:
         """Close every connection in good form (320), as an operator does."""
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             connection.session.shut_down(reason)
 
     def drop_connections(self) -> None:
         """Break every connection without a word, as a network does."""
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             connection.session.drop()
 
     def _running(self) -> Node:
@@ -415,7 +426,7 @@ class Broker:
             started.result(timeout)
         except concurrent.futures.TimeoutError:
             raise DeadlineExceeded(f"the broker did not start within {timeout} s") from None
-        except OSError:
+        except BaseException:
             self._thread.join(timeout)
             self._thread = None
             raise
@@ -425,7 +436,7 @@ class Broker:
         self._stopping = asyncio.Event()
         try:
             await self._broker.start()
-        except OSError as error:
+        except Exception as error:
             started.set_exception(error)
             return
         started.set_result(None)
@@ -446,7 +457,8 @@ class Broker:
             return
         assert self._loop is not None
         assert self._stopping is not None
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._stopping.set)
         thread.join(timeout)
         if thread.is_alive():
             raise DeadlineExceeded(f"the broker did not stop within {timeout} s")
@@ -483,6 +495,11 @@ class Broker:
     def url_for(self, user: str | None = None, virtual_host: str | None = None) -> str:
         """A URL to connect to; see `AsyncBroker.url_for`."""
         return self._broker.url_for(user, virtual_host)
+
+    @property
+    def connection_count(self) -> int:
+        """How many clients are connected, handshakes included."""
+        return self._broker.connection_count
 
     def block(self, reason: str = "low on memory") -> None:
         """Hold publishers back; see `AsyncBroker.block`."""

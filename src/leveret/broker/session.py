@@ -182,11 +182,14 @@ class Session:
         if self._paused or self._writable or self._ended:
             return
         self._writable = True
-        channels = list(self._channels.values())
-        for channel in channels:
+        channels = list(self._channels.items())
+        for _, channel in channels:
             channel.ready = True
-        for channel in channels:
+        for number, channel in channels:
             channel.resume()
+            if not self._writable:  # it has filled the room: next time the others go first
+                self._channels[number] = self._channels.pop(number)
+                break
         self._node.flush()
 
     def flush(self) -> None:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Hashable, Sequence
 
 from ..exceptions import (
     AccessRefused,
@@ -128,8 +127,6 @@ class VirtualHost:
         usage: where the bytes of its messages are counted.
         clock: gives the present in seconds, for messages that expire.
     """
-
-    exchange_types: ClassVar[Mapping[str, type[Router[object]]]] = EXCHANGE_TYPES
 
     def __init__(
         self,
@@ -253,7 +250,7 @@ class VirtualHost:
         if passive:
             self._refuse_default(name)
             return self.exchange(name)
-        if type_ not in self.exchange_types:
+        if type_ not in EXCHANGE_TYPES:
             raise fault(PreconditionFailed, f"invalid exchange type '{type_}'")
         self._refuse_default(name)
         found = self.exchanges.get(name)

@@ -424,6 +424,12 @@ class Core(BaseCore, asyncio.Protocol):
         if self.protocol.state is not protocol.State.CLOSED and self._transport is not None:
             self._transport.abort()
 
+    async def discard(self) -> None:
+        """After a handshake that failed: end the transport now; on return its socket is closed."""
+        if self._transport is not None:
+            self._transport.abort()
+            await asyncio.wait([self._closed], timeout=LINGER)
+
     def drop(self, subscription: Subscription) -> None:
         """The user has dropped a consumer without cancelling it."""
         if not self._loop.is_closed():
@@ -455,7 +461,7 @@ async def open_core(parameters: Parameters) -> Core:
         await _connect(core, deadline, where)
         await waiter.wait(deadline, f"the handshake with {where}")
     except BaseException:
-        core.abort()
+        await core.discard()
         raise
     finally:
         core._open_waiter = None

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Make the blocking client out of the asyncio client.
+"""Make the blocking client out of the asyncio client, and its tests out of the asyncio tests.
 
-    tools/async_to_sync.py            write src/leveret/sync/
+    tools/async_to_sync.py            write src/leveret/sync/ and tests/conformance/sync/
     tools/async_to_sync.py --check    exit 1 if a file there is not what would be written
 
 The asyncio files are the source. What never awaits lives in `leveret/client/`, what cannot be
-translated (the transports) is written by hand for each side; the rest differs by `async`,
-`await` and a handful of names, and is translated token by token, so that layout and comments
-stay. Names are declared below, and nothing is guessed.
+translated (the transports; in the tests, tasks and threads) is written by hand for each side;
+the rest differs by `async`, `await` and a handful of names, and is translated token by token, so
+that layout and comments stay. Names are declared below, and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import argparse
 import io
 import sys
 import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src" / "leveret" / "asyncio"
-TARGET = ROOT / "src" / "leveret" / "sync"
-FILES = ("__init__.py", "channel.py", "connection.py", "consumer.py", "publisher.py")
 
 NAMES = {
     "AsyncIterator": "Iterator",
     "StopAsyncIteration": "StopIteration",
+    "asynccontextmanager": "contextmanager",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "__aiter__": "__iter__",
@@ -44,12 +44,69 @@ TEXTS = {
     ),
     "Awaitable[object] | object": "object",
 }
-HEADER = "# Made by tools/async_to_sync.py from leveret/asyncio/{name}: change it there.\n"
+TEST_TEXTS = {
+    "import leveret.asyncio as client": "import leveret as client",
+    "from ...support.tasks import": "from ...support.threads import",
+}
+HEADER = "# Made by tools/async_to_sync.py from {source}: change it there.\n"
 
 
-def translate(source: str, name: str) -> str:
-    """The blocking twin of one asyncio module."""
-    for old, new in TEXTS.items():
+@dataclass(frozen=True)
+class Pair:
+    """A folder and the folder made of it.
+
+    Attributes:
+        source, target: the folders.
+        files: what is translated; None for every file of the source but `kept`.
+        kept: files of the source that have no twin.
+        texts: words to replace before the tokens are looked at.
+        shown: where the source is, for the first line of each file.
+    """
+
+    source: Path
+    target: Path
+    texts: Mapping[str, str]
+    shown: str
+    files: tuple[str, ...] | None = None
+    kept: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """The files to translate."""
+        if self.files is not None:
+            return list(self.files)
+        return sorted(path.name for path in self.source.glob("*.py") if path.name not in self.kept)
+
+    def orphans(self) -> list[Path]:
+        """Files made by this tool whose source is gone."""
+        made = HEADER.partition("{")[0]
+        return [
+            path
+            for path in sorted(self.target.glob("*.py"))
+            if path.name not in self.names() and path.read_text().startswith(made)
+        ]
+
+
+PAIRS = (
+    Pair(
+        ROOT / "src" / "leveret" / "asyncio",
+        ROOT / "src" / "leveret" / "sync",
+        TEXTS,
+        "leveret/asyncio/",
+        files=("__init__.py", "channel.py", "connection.py", "consumer.py", "publisher.py"),
+    ),
+    Pair(
+        ROOT / "tests" / "conformance" / "asyncio",
+        ROOT / "tests" / "conformance" / "sync",
+        TEST_TEXTS,
+        "tests/conformance/asyncio/",
+        kept=("test_cancellation.py",),
+    ),
+)
+
+
+def translate(source: str, name: str, texts: Mapping[str, str]) -> str:
+    """The blocking twin of one asyncio module; `name` is where that is, for its first line."""
+    for old, new in texts.items():
         source = source.replace(old, new)
     lines = source.splitlines(keepends=True)
     edits: list[tuple[int, int, int, str]] = []
@@ -66,7 +123,7 @@ def translate(source: str, name: str) -> str:
     for row, start, end, text in sorted(edits, reverse=True):
         line = lines[row - 1]
         lines[row - 1] = line[:start] + text + line[end:]
-    return HEADER.format(name=name) + "".join(lines)
+    return HEADER.format(source=name) + "".join(lines)
 
 
 _ASYNC_TOKENS = {
@@ -79,19 +136,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     check = parser.parse_args().check
-    stale = []
-    for name in FILES:
-        made = translate((SOURCE / name).read_text(), name)
-        target = TARGET / name
-        if target.exists() and target.read_text() == made:
-            continue
-        stale.append(name)
-        if not check:
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(made)
-    for name in stale:
-        state = "is not up to date" if check else "written"
-        print(f"src/leveret/sync/{name} {state}")
+    stale: list[Path] = []
+    for pair in PAIRS:
+        for name in pair.names():
+            made = translate((pair.source / name).read_text(), pair.shown + name, pair.texts)
+            target = pair.target / name
+            if target.exists() and target.read_text() == made:
+                continue
+            stale.append(target)
+            if not check:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(made)
+        for target in pair.orphans():
+            stale.append(target)
+            if not check:
+                target.unlink()
+    for target in stale:
+        state = "is not up to date" if check else "written" if target.exists() else "removed"
+        print(f"{target.relative_to(ROOT)} {state}")
     return 1 if check and stale else 0
 
 

@@ -1,0 +1,1 @@
+"""Behaviour that both clients show on every broker."""

@@ -1,0 +1,288 @@
+# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_queues.py: change it there.
+"""Queues: declaring, deleting, purging, exclusiveness, limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from leveret import (
+    AccessRefused,
+    NotFound,
+    PreconditionFailed,
+    Properties,
+    ResourceLocked,
+)
+
+from ...support.brokers import BrokerUnderTest
+from ...support.threads import eventually
+from .helpers import (
+    connect,
+    count,
+    exclusive_queue,
+    fill,
+    get,
+    has,
+    open_channel,
+    open_connection,
+    shared_queue,
+    unique,
+)
+
+REFUSED = {  # since 3.13 it says what was wanted
+    "rabbitmq-3": "access to queue",
+    "rabbitmq-4": "configure access to queue",
+}
+LOCKED = (
+    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost "
+    "'{vhost}'. It could be originally declared on another connection or the exclusive property "
+    "value does not match that of the original declaration."
+)
+
+
+def test_declaring_says_what_is_there(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        name = unique("queue")
+        declared = channel.queue_declare(name, exclusive=True)
+        assert declared == (name, 0, 0)
+        fill(channel, name, b"1", b"2")
+        consumer = channel.consume(name, prefetch=1)
+        consumer.get()
+        declared = channel.queue_declare(name, exclusive=True)
+        assert (declared.message_count, declared.consumer_count) == (1, 1)
+        declared = channel.queue_declare(name, passive=True)
+        assert (declared.message_count, declared.consumer_count) == (1, 1)
+
+
+def test_the_broker_chooses_names(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        names = {(channel.queue_declare(exclusive=True)).queue for _ in range(3)}
+        assert len(names) == 3
+        assert all(name.startswith("amq.gen-") for name in names)
+        # the empty name is the last declared queue from here on
+        last = (channel.queue_declare(exclusive=True)).queue
+        channel.queue_bind("", "amq.fanout")
+        channel.queue_unbind("", "amq.fanout")
+        fill(channel, last, b"mine")
+        assert channel.queue_purge("") == 1
+        for name in names:
+            channel.queue_delete(name)
+
+
+def test_names_are_unicode(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        name = unique("Hase/兎 🐇 #%&")
+        assert (channel.queue_declare(name, exclusive=True)).queue == name
+        channel.publish(b"hop", routing_key=name, persistent=False)
+        delivery = get(channel, name, no_ack=True)
+        assert delivery.routing_key == name
+
+
+def test_passive_and_missing(broker: BrokerUnderTest) -> None:
+    missing = unique("none")
+    with open_connection(broker) as connection:
+        channel = connection.channel()
+        with pytest.raises(NotFound, match=f"no queue '{missing}'"):
+            channel.queue_declare(missing, passive=True)
+        channel = connection.channel()
+        with pytest.raises(NotFound, match=f"no queue '{missing}'"):
+            channel.queue_purge(missing)
+        channel = connection.channel()
+        with pytest.raises(NotFound, match=f"no queue '{missing}'"):
+            channel.get(missing)
+        channel = connection.channel()
+        with pytest.raises(NotFound, match=f"no queue '{missing}'") as caught:
+            channel.consume(missing)
+        assert caught.value.operation == "basic.consume"
+        channel = connection.channel()
+        assert channel.queue_delete(missing) == 0
+        channel.queue_unbind(missing, "amq.fanout")
+
+
+def test_reserved_names(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        with pytest.raises(AccessRefused, match=r"queue name 'amq\.mine' contains reserved prefix"):
+            channel.queue_declare("amq.mine")
+
+
+def test_declaring_it_otherwise(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, **{"x-message-ttl": 60000}) as queue:
+        where = f"for queue '{queue}' in vhost '{broker.vhost}'"
+        with open_connection(broker) as connection:
+            channel = connection.channel()
+            with pytest.raises(PreconditionFailed) as caught:
+                channel.queue_declare(
+                    queue, durable=True, arguments={"x-message-ttl": 60001}
+                )
+            assert caught.value.reply_text == (
+                f"PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' {where}: "
+                "received '60001' but current is '60000'"
+            )
+            assert caught.value.arguments["arguments"] == {"x-message-ttl": 60001}
+            channel = connection.channel()
+            with pytest.raises(PreconditionFailed, match="inequivalent arg 'durable'"):
+                channel.queue_declare(queue, arguments={"x-message-ttl": 60000})
+            channel = connection.channel()
+            with pytest.raises(PreconditionFailed, match="inequivalent arg 'auto_delete'"):
+                channel.queue_declare(
+                    queue, durable=True, auto_delete=True, arguments={"x-message-ttl": 60000}
+                )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x-message-ttl": "1000"}, "expected integer, got longstr"),
+        ({"x-message-ttl": -1}, "{value_negative,-1}"),
+        ({"x-expires": 0}, "{value_zero,0}"),
+        ({"x-max-length": -1}, "{value_negative,-1}"),
+        ({"x-overflow": "burst"}, "invalid_overflow"),
+        ({"x-max-priority": 256}, "{max_value_exceeded,256}"),
+        ({"x-dead-letter-routing-key": "x"}, "routing_key_but_no_dlx_defined"),
+        ({"x-single-active-consumer": "yes"}, "{unacceptable_type,longstr}"),
+    ],
+)
+def test_arguments_that_are_refused(
+    broker: BrokerUnderTest, arguments: dict[str, object], words: str
+) -> None:
+    with open_channel(broker) as channel:
+        with pytest.raises(PreconditionFailed) as caught:
+            channel.queue_declare(unique("queue"), durable=True, arguments=arguments)
+        assert f"invalid arg '{next(iter(arguments))}'" in caught.value.reply_text
+        assert words in caught.value.reply_text
+
+
+def test_exclusive_is_for_one_connection(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as owner, open_connection(broker) as other:
+        queue = exclusive_queue(owner)
+        words = LOCKED.format(queue=queue, vhost=broker.vhost)
+        for call in (
+            lambda channel: channel.queue_declare(queue, exclusive=True),
+            lambda channel: channel.queue_declare(queue, passive=True),
+            lambda channel: channel.queue_delete(queue),
+            lambda channel: channel.queue_purge(queue),
+            lambda channel: channel.queue_bind(queue, "amq.fanout"),
+            lambda channel: channel.consume(queue),
+            lambda channel: channel.get(queue),
+        ):
+            channel = other.channel()
+            with pytest.raises(ResourceLocked) as caught:
+                call(channel)
+            assert caught.value.reply_text == words
+            assert caught.value.retryable
+        assert count(owner, queue) == 0
+
+
+def test_exclusive_goes_with_its_connection(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel)
+    with open_connection(broker) as connection:
+
+        def is_gone() -> bool:
+            channel = connection.channel()
+            try:
+                channel.queue_declare(queue, passive=True)
+            except NotFound:
+                return True
+            except ResourceLocked:
+                return False
+            return False
+
+        eventually(is_gone)
+
+
+def test_auto_delete_goes_with_its_last_consumer(broker: BrokerUnderTest) -> None:
+    with open_connection(broker) as connection:
+        channel = connection.channel()
+        queue = unique("queue")
+        channel.queue_declare(queue, auto_delete=True, durable=True)
+        consumer = channel.consume(queue)
+        consumer.cancel()
+        with pytest.raises(NotFound):
+            channel.queue_declare(queue, passive=True)
+
+
+def test_purge_and_delete_count(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, b"1", b"2", b"3")
+        get(channel, queue)  # unsettled, so not counted
+        assert channel.queue_purge(queue) == 2
+        assert channel.queue_purge(queue) == 0
+        fill(channel, queue, b"4")
+        assert channel.queue_delete(queue) == 1
+        assert channel.queue_delete(queue) == 0
+
+
+def test_delete_with_conditions(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, b"1") as queue, open_connection(broker) as connection:
+        where = f"queue '{queue}' in vhost '{broker.vhost}'"
+        channel = connection.channel()
+        with pytest.raises(PreconditionFailed, match=f"{where} not empty"):
+            channel.queue_delete(queue, if_empty=True)
+        channel = connection.channel()
+        consumer = channel.consume(queue)
+        other = connection.channel()
+        with pytest.raises(PreconditionFailed, match=f"{where} in use"):
+            other.queue_delete(queue, if_unused=True)
+        (consumer.get()).ack()
+        consumer.cancel()
+        channel.queue_delete(queue, if_unused=True, if_empty=True)
+
+
+def test_max_length_drops_the_oldest(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, **{"x-max-length": 2})
+        for number in range(4):
+            channel.publish(b"%d" % number, routing_key=queue, persistent=False)
+        has(channel, queue, 2)
+        assert (get(channel, queue, no_ack=True)).body == b"2"
+
+
+def test_messages_expire(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        dead = exclusive_queue(channel)
+        queue = exclusive_queue(
+            channel,
+            **{
+                "x-message-ttl": 20,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": dead,
+            },
+        )
+        channel.publish(b"old", routing_key=queue, persistent=False)
+        delivery = get(channel, dead, no_ack=True)
+        assert delivery.body == b"old"
+        deaths = delivery.headers["x-death"]
+        assert isinstance(deaths, list)
+        assert deaths[0]["reason"] == "expired"
+        assert deaths[0]["queue"] == queue
+        assert deaths[0]["count"] == 1
+
+
+def test_priorities(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, **{"x-max-priority": 5})
+        for priority in (1, 5, 3):
+            channel.publish(
+                b"%d" % priority,
+                routing_key=queue,
+                properties=Properties(priority=priority),
+                persistent=False,
+            )
+        bodies = [(get(channel, queue, no_ack=True)).body for _ in range(3)]
+        assert bodies == [b"5", b"3", b"1"]
+
+
+def test_permissions(broker: BrokerUnderTest) -> None:
+    if not broker.has_permissions:  # every user of the embedded broker may do everything
+        with connect(broker.url_for("limited", "limited")) as connection:
+            exclusive_queue(connection.channel())
+        return
+    queue = unique("queue")
+    with connect(broker.url_for("limited", "limited")) as connection:
+        channel = connection.channel()
+        with pytest.raises(AccessRefused) as caught:
+            channel.queue_declare(queue)
+        assert caught.value.reply_text == (
+            f"ACCESS_REFUSED - {REFUSED[broker.name]} '{queue}' in vhost '{broker.vhost}' "
+            "refused for user 'limited'"
+        )

@@ -1,0 +1,1 @@
+"""What tests need: brokers, a proxy that breaks connections, tasks and threads alike."""

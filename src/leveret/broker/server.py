@@ -212,7 +212,7 @@ class AsyncBroker:
         self._connections: set[_Connection] = set()
 
     def __repr__(self) -> str:
-        state = f"at {self.url}" if self._server is not None else "stopped"
+        state = f"at {self._host}:{self._port}" if self._server is not None else "stopped"
         return f"<{type(self).__name__} {state}, {len(self._connections)} connections>"
 
     async def __aenter__(self) -> AsyncBroker:

@@ -1,0 +1,1 @@
+"""What a type checker infers for a user: read by mypy, never run."""

@@ -1,0 +1,62 @@
+# Each target makes what it needs: an environment in .venv, made again when pyproject.toml changes.
+#
+#   make demo     100,000 messages through the embedded broker, and the proof that none was lost
+#                 ARGS: make demo ARGS="--asyncio --url amqp://guest:guest@localhost"
+#   make test     every test, on the embedded broker and on RabbitMQ
+#                 ARGS: make test ARGS="tests/wire -k table"
+#   make check    ruff, mypy --strict, the direction of the imports, generated files
+#   make bench    CPU and rate beside other clients; ARGS as `python -m bench --help` says
+#   make clean    remove the environment and what tools have cached
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+# what mypy reads; the package itself is named in pyproject.toml
+TYPED := -p leveret -p bench -p examples -p tests.typing
+FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.made-demo
+	@$(BIN)/python -m leveret demo $(ARGS)
+
+test: $(VENV)/.made-dev
+	@$(BIN)/python tools/run_tests $(ARGS)
+
+check: $(VENV)/.made-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy --strict $(TYPED)
+	$(BIN)/python -m mypy --strict tools/async_to_sync.py tools/rabbitmq_servers tools/run_tests
+	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python tools/async_to_sync.py --check
+
+bench: $(VENV)/.made-bench
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.rabbitmq/*' -prune -exec rm -rf {} +
+
+$(VENV)/.made-demo: EXTRAS := cli
+$(VENV)/.made-dev: EXTRAS := cli,test,check
+$(VENV)/.made-bench: EXTRAS := bench,plot
+$(VENV)/.made-%: $(FRESH)
+	$(PIP) install --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Some systems have venv without pip: theirs installs it then.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python'; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }

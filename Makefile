@@ -47,7 +47,7 @@ clean:
 	find . -name __pycache__ -not -path './.rabbitmq/*' -prune -exec rm -rf {} +
 
 $(VENV)/.made-demo: EXTRAS := cli
-$(VENV)/.made-dev: EXTRAS := cli,test,check
+$(VENV)/.made-dev: EXTRAS := bench,check,cli,test
 $(VENV)/.made-bench: EXTRAS := bench,plot
 $(VENV)/.made-%: $(FRESH)
 	$(PIP) install --editable '.[$(EXTRAS)]'

@@ -155,7 +155,10 @@ def test_what_follows_an_error_is_dropped(peer: Peer) -> None:
 
 def test_an_error_and_a_close_that_cross(peer: Peer) -> None:
     peer.send(wire.QueueDeclare("nosuch", passive=True), wire.ChannelClose(200, "bye"))
-    peer.one(wire.ChannelCloseOk)
+    close, answer = peer.read()
+    assert isinstance(close, wire.ChannelClose)
+    assert isinstance(answer, wire.ChannelCloseOk)
+    peer.send(wire.ChannelCloseOk())
     peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk)
 
 
@@ -654,6 +657,9 @@ def test_settling_in_a_transaction(peer: Peer) -> None:
     for _ in range(3):
         peer.ask(wire.BasicGet("q"), wire.Delivery)
     peer.send(wire.BasicAck(1), wire.BasicNack(2, requeue=True))
+    peer.ask(wire.TxRollback(), wire.TxRollbackOk)
+    peer.send(wire.BasicNack(0, multiple=True, requeue=False))
+    peer.send(wire.BasicNack(0, multiple=True, requeue=False))  # nothing is left
     peer.ask(wire.TxRollback(), wire.TxRollbackOk)
     peer.send(wire.BasicAck(2, multiple=True), wire.BasicReject(3, requeue=True))
     peer.ask(wire.BasicGet("q"), wire.BasicGetEmpty)

@@ -526,7 +526,7 @@ class BrokerChannel(Receiver):
         """See `operations`."""
         for settled, _ in self._end_transaction().settled:
             self._unacked.update(settled)
-            self._lowest = min(self._lowest, *settled)
+            self._lowest = min((self._lowest, *settled))
         self.send(wire.TxRollbackOk())
 
     def channel_flow(self, method: wire.ChannelFlow) -> None:

@@ -255,6 +255,8 @@ class Session:
 
     def _handle_events(self) -> None:
         published = False
+        if self._protocol.state is State.CLOSED:
+            self._stop_deliveries()
         event: object
         for event in self._protocol.events():
             try:
@@ -309,8 +311,6 @@ class Session:
             channel.ready = self._writable
 
     def _channel_closed(self, event: ChannelClosed) -> None:
-        if self._protocol.state is State.CLOSED:
-            self._stop_deliveries()
         channel = self._channels.get(event.channel.number)
         if channel is not None and channel.handle is event.channel:
             del self._channels[event.channel.number]

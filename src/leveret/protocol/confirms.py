@@ -7,7 +7,9 @@ twice, so that the cost of a confirm does not depend on how many are open.
 
 A mandatory message that no queue takes comes back as basic.return, which carries no number,
 before its ack. Returns come in the order of publishing, so a cursor walks over the open
-publishes and finds the first with the same exchange, routing key and body.
+publishes and finds the first with the same exchange, routing key, properties and body. A
+mandatory publish whose outcome nobody asks for stands there as well, as `Unclaimed`, or its
+return would be taken for that of another.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from ..exceptions import (
 from ..types import Buffer
 from ..wire import Returned
 
-__all__ = ["ConfirmTracker", "Outcome", "Publication"]
+__all__ = ["ConfirmTracker", "Outcome", "Publication", "Unclaimed"]
 
 
 class Outcome(Enum):
@@ -44,7 +46,7 @@ class Publication:
     """One publish and its outcome.
 
     Attributes:
-        exchange, routing_key, body, mandatory: as published.
+        exchange, routing_key, raw_properties, body, mandatory: as published.
         delivery_tag: its number on the channel, from 1; 0 before it is sent.
         outcome: see `Outcome`.
         position: how many bytes the connection had queued in all, this publish included.
@@ -59,6 +61,7 @@ class Publication:
         "mandatory",
         "outcome",
         "position",
+        "raw_properties",
         "reason",
         "returned",
         "routing_key",
@@ -67,6 +70,7 @@ class Publication:
     def __init__(self, exchange: str, routing_key: str, body: Buffer, mandatory: bool) -> None:
         self.exchange = exchange
         self.routing_key = routing_key
+        self.raw_properties = b""
         self.body = body
         self.mandatory = mandatory
         self.delivery_tag = 0
@@ -106,6 +110,12 @@ class Publication:
         return error
 
 
+class Unclaimed(Publication):
+    """A mandatory publish whose outcome nobody asks for; it is in no event."""
+
+    __slots__ = ()
+
+
 _ERRORS: dict[Outcome, type[PublishError]] = {
     Outcome.NACKED: PublishNacked,
     Outcome.NOT_SENT: PublishNotSent,
@@ -116,29 +126,43 @@ _ERRORS: dict[Outcome, type[PublishError]] = {
 class ConfirmTracker:
     """The open publishes of one channel in confirm mode."""
 
-    __slots__ = ("_cursor", "_low", "_open", "_tag")
+    __slots__ = ("_cursor", "_low", "_open", "_tag", "_unclaimed", "_unknown")
 
     def __init__(self) -> None:
         self._tag = 0  # of the last publish
         self._low = 1  # no open publish has a lower number
         self._cursor = 1  # no return will match a publish with a lower number
         self._open: dict[int, Publication] = {}
+        self._unclaimed = 0  # how many of them are that
+        self._unknown = 0  # the last publish that came without a publication
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) - self._unclaimed
+
+    def exchanges(self) -> set[str]:
+        """Where the open publishes went."""
+        return {publication.exchange for publication in self._open.values()}
 
     @property
     def last_tag(self) -> int:
         """The number of the last publish."""
         return self._tag
 
-    def add(self, publication: Publication | None, position: int) -> None:
-        """Number a publish; None for one whose outcome nobody asks for."""
+    def add(
+        self, publication: Publication | None, position: int, raw_properties: bytes = b""
+    ) -> None:
+        """Number a publish; None or `Unclaimed` for one whose outcome nobody asks for."""
         self._tag = tag = self._tag + 1
-        if publication is not None:
-            publication.delivery_tag = tag
-            publication.position = position
-            self._open[tag] = publication
+        if publication is None:
+            self._unknown = tag
+            return
+        publication.delivery_tag = tag
+        publication.position = position
+        publication.raw_properties = raw_properties
+        self._open[tag] = publication
+        if publication.__class__ is Unclaimed:
+            self._unclaimed += 1
+            self._unknown = tag
 
     def settle(
         self, tag: int, multiple: bool, outcome: Outcome, settled: list[Publication]
@@ -158,8 +182,7 @@ class ConfirmTracker:
         if not multiple:
             publication = self._open.pop(tag, None)
             if publication is not None:
-                self._finish(publication, outcome)
-                settled.append(publication)
+                self._finish(publication, outcome, settled)
             if tag == self._low:
                 self._low = tag + 1
             return True
@@ -168,27 +191,38 @@ class ConfirmTracker:
         for number in range(self._low, last + 1):
             publication = pop(number, None)
             if publication is not None:
-                self._finish(publication, outcome)
-                settled.append(publication)
+                self._finish(publication, outcome, settled)
         if last >= self._low:
             self._low = last + 1
         return True
 
-    @staticmethod
-    def _finish(publication: Publication, outcome: Outcome) -> None:
+    def _finish(
+        self, publication: Publication, outcome: Outcome, settled: list[Publication]
+    ) -> None:
         if publication.returned is not None and outcome is Outcome.CONFIRMED:
             outcome = Outcome.RETURNED
         publication.outcome = outcome
+        if publication.__class__ is Unclaimed:
+            self._unclaimed -= 1
+        else:
+            settled.append(publication)
 
     def match_return(self, message: Returned) -> Publication | None:
         """The publication that a returned message belongs to, marked; None if there is none."""
-        found = self._find(message, compare_body=True) or self._find(message, compare_body=False)
-        if found is not None:
-            found.returned = message
-            self._cursor = found.delivery_tag + 1
-        return found
+        found = self._find(message)
+        if found is None:
+            return None
+        found.returned = message
+        self._cursor = found.delivery_tag + 1
+        return None if found.__class__ is Unclaimed else found
 
-    def _find(self, message: Returned, *, compare_body: bool) -> Publication | None:
+    def _find(self, message: Returned) -> Publication | None:
+        """The first that is the same; for want of one, the first with the same names.
+
+        A buffer that its owner has changed since, or properties that the broker has written
+        anew, must not make a returned message look confirmed.
+        """
+        similar = None
         for tag in range(max(self._cursor, self._low), self._tag + 1):
             publication = self._open.get(tag)
             if (
@@ -196,10 +230,14 @@ class ConfirmTracker:
                 and publication.mandatory
                 and publication.routing_key == message.routing_key
                 and publication.exchange == message.exchange
-                and (not compare_body or publication.body == message.body)
             ):
-                return publication
-        return None
+                if (
+                    publication.raw_properties == message.raw_properties
+                    and publication.body == message.body
+                ):
+                    return publication
+                similar = similar or publication
+        return similar
 
     def abandon(
         self,
@@ -215,12 +253,15 @@ class ConfirmTracker:
             may_be_refused: given where the broker blames a publish: whether it can be this one.
                 The broker handles publishes in order and drops all that follows the one it
                 refuses: what comes after the last candidate has not arrived, and a single
-                candidate is the one refused.
+                candidate is the one refused. Publishes that nobody asks for are candidates too.
         """
-        publications = list(self._open.values())
+        publications = [p for p in self._open.values() if p.__class__ is not Unclaimed]
         self._open.clear()
+        self._unclaimed = 0
         candidates = [p for p in publications if may_be_refused and may_be_refused(p)]
-        last = candidates[-1].delivery_tag if candidates else self._tag
+        last = max(candidates[-1].delivery_tag, self._unknown) if candidates else self._tag
+        if self._unknown >= self._low:
+            candidates.clear()
         for publication in publications:
             publication.reason = reason
             if publication.returned is not None:

@@ -46,6 +46,13 @@ class Credentials:
                 )
         if not chosen:
             raise ConfigurationError("no authentication mechanism given")
+        for what, value in (("user name", username), ("password", password)):
+            if "PLAIN" in chosen and "\0" in value:
+                raise ConfigurationError(f"the {what} has a NUL, which PLAIN cannot send")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ConfigurationError(f"the {what} is not a text that UTF-8 can hold") from None
         self.username = username
         self.password = password
         self.mechanisms = chosen

@@ -1,9 +1,9 @@
 """What a channel is on both sides: a number, a state, contents under way, the closing handshake.
 
 A channel is opened and closed by either `ClientChannel` or `ServerChannel`; this module holds
-what the two share. A channel in CLOSING drops all but close and close-ok; where both sides close
-at once, each answers the other's close, and the number is free when our own close-ok is there
-(AMQP 0-9-1, 1.5.2.5).
+what the two share. A channel in CLOSING drops all but close and close-ok (see `states` for what
+a client still takes); where both sides close at once, each answers the other's close, and the
+number is free when our own close-ok is there (AMQP 0-9-1, 1.5.2.5).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Channel:
     Attributes:
         number: 1 to channel_max.
         state: see `ChannelState`.
-        error: why it ended, None before and after an ordinary close.
+        error: why it ended, None before and after an ordinary close. Where both sides close at
+            once, the peer's reason, unless this side had one.
         close_token: of the close that this side asked for.
         assembly: the content under way, None between contents.
     """
@@ -90,7 +91,11 @@ class Channel:
         self.state = ChannelState.CLOSING
         self.error = error
         self.close_token = token
-        self.assembly = None
+
+    def connection_closes(self) -> None:
+        """Nothing more can be sent: connection.close was."""
+        if self.state is not ChannelState.CLOSING:
+            self.state = ChannelState.ENDING
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -100,8 +105,8 @@ class Channel:
             self._receive_close(item)
         elif isinstance(item, wire.ChannelCloseOk):
             self._receive_close_ok(item)
-        elif self.state is ChannelState.CLOSING:
-            return
+        elif self.state is ChannelState.CLOSING or self.state is ChannelState.ENDING:
+            self._receive_late(item)
         elif self.assembly is not None:
             content = self.assembly.receive(item)
             if content is not None:
@@ -122,16 +127,20 @@ class Channel:
             )
 
     def _receive_close(self, close: wire.ChannelClose) -> None:
-        self._connection.write(wire.ChannelCloseOk().encode(self.number))
-        if self.state is ChannelState.CLOSING:
-            return  # both at once: our own close-ok is still to come
-        self.error = self._peer_error(close)
-        self._end()
+        self.error = self.error or self._peer_error(close)
+        if self.state is not ChannelState.ENDING:
+            self._connection.write(wire.ChannelCloseOk().encode(self.number))
+        if self.state is not ChannelState.CLOSING:
+            self._end()  # else both at once: our own close-ok is still to come
 
     def _receive_close_ok(self, close_ok: wire.ChannelCloseOk) -> None:
-        if self.state is not ChannelState.CLOSING:
+        if self.state is ChannelState.CLOSING:
+            self._end()
+        elif self.state is not ChannelState.ENDING:
             raise self._unexpected(close_ok)
-        self._end()
+
+    def _receive_late(self, item: wire.Item) -> None:
+        """What comes after our close: dropped."""
 
     def _end(self) -> None:
         self.state = ChannelState.CLOSED
@@ -150,7 +159,7 @@ class Channel:
     # -- what the two sides fill in --------------------------------------------------------
 
     def _receive_method(self, method: wire.Method) -> None:
-        raise self._unexpected(method)
+        raise NotImplementedError
 
     def _receive_content(self, content: wire.Content) -> None:
         raise NotImplementedError
@@ -158,7 +167,7 @@ class Channel:
     def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
         raise NotImplementedError
 
-    def abandon(self, error: LeveretError | None, bytes_sent: int) -> None:
+    def abandon(self, error: LeveretError | None) -> None:
         """The connection has ended, and the channel with it."""
         if self.state is not ChannelState.CLOSING:
             self.error = error

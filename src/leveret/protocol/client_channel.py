@@ -3,7 +3,7 @@ consumers and their deliveries.
 
 Replies come in the order of the requests, so the open requests are a queue; a request whose
 caller has gone away stays in it, and its reply is still taken by it alone. Frames of one channel
-leave in the order of the calls.
+leave in the order of the calls. Whom the broker blames where it closes the channel: see `blame`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import wire
-from ..exceptions import LeveretError, NotFound, PeerError, RemoteProtocolError, channel_error
+from ..exceptions import (
+    LeveretError,
+    LocalProtocolError,
+    NotFound,
+    PeerError,
+    RemoteProtocolError,
+    channel_error,
+)
 from ..types import Buffer
+from .blame import SentMethods, settled_tag
 from .channel import Channel
-from .confirms import ConfirmTracker, Outcome, Publication
+from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
 from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Reply
 from .settle import SettleTracker
 from .states import ChannelState
@@ -26,13 +34,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientChannel", "ConsumerEntry"]
 
-RECENT = 32  # methods sent without waiting that are remembered, to name one that fails
-
 
 class _Request(NamedTuple):
     method: wire.Method
     token: object
     owner: object
+    unheeded: tuple[str, ...]  # consumer tags whose deliveries were before its reply, if any
+
+
+_NOT_REQUESTS = (
+    wire.ChannelOpen,
+    wire.ChannelClose,
+    wire.ConnectionClose,
+    wire.ConnectionUpdateSecret,
+)
 
 
 class ConsumerEntry:
@@ -59,8 +74,11 @@ class ClientChannel(Channel):
     __slots__ = (
         "_last_exchange",
         "_last_routing_key",
-        "_recent",
+        "_names_vary",
+        "_newly_unheeded",
         "_requests",
+        "_sent",
+        "_unheeded",
         "confirms",
         "consumers",
         "flow_active",
@@ -71,9 +89,13 @@ class ClientChannel(Channel):
     def __init__(self, connection: Connection, number: int, token: object) -> None:
         super().__init__(connection, number, ChannelState.OPENING)
         self._requests: deque[_Request] = deque()
-        self._recent: deque[wire.Method] = deque(maxlen=RECENT)
+        self._sent = SentMethods()
         self._last_exchange: str | None = None
         self._last_routing_key = ""
+        self._names_vary = False  # whether all publishes had these names
+        # Consumers without acks that were cancelled without waiting: what still comes is dropped.
+        self._unheeded: set[str | None] = set()
+        self._newly_unheeded: list[str] = []
         self.consumers: dict[str | None, ConsumerEntry] = {}
         self.confirms: ConfirmTracker | None = None
         self.unsettled = SettleTracker(number)
@@ -94,8 +116,10 @@ class ClientChannel(Channel):
             self._connection.write(acks)
 
     def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
-        piece = method.encode(self.number)
-        self._requests.append(_Request(method, token, owner))
+        piece = self._connection.encode(method, self.number)
+        self._requests.append(_Request(method, token, owner, tuple(self._newly_unheeded)))
+        self._newly_unheeded.clear()
+        self._sent.add_request(method)
         self._write(piece)
 
     def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
@@ -108,28 +132,52 @@ class ClientChannel(Channel):
 
         Raises:
             ChannelClosedError: the channel has ended.
-            EncodeError: an argument that its field cannot hold; nothing is sent.
+            EncodeError: an argument that its field cannot hold, or more than a frame holds;
+                nothing is sent.
+            LocalProtocolError: a method that gets no reply, for itself or for `nowait`.
         """
         self.check_open()
+        if not method.replies or getattr(method, "nowait", False):
+            raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
+        if isinstance(method, _NOT_REQUESTS):
+            raise LocalProtocolError(f"{method.name} has a function of its own")
         self._request(method, token, owner)
-        if isinstance(method, wire.ConfirmSelect) and self.confirms is None:
-            self.confirms = ConfirmTracker()
+        self._note(method)
 
     def send_method(self, method: wire.Method, owner: object = None) -> None:
         """Send a method that gets no reply: one with `nowait`, or recover-async.
 
         Raises:
             ChannelClosedError, EncodeError: as `send_request`.
+            LocalProtocolError: a method that gets a reply or content, or a consumer whose tag
+                nobody would learn.
         """
         self.check_open()
-        self._write(method.encode(self.number))
-        self._recent.append(method)
+        if method.has_content or (method.replies and not getattr(method, "nowait", False)):
+            raise LocalProtocolError(f"{method!r} gets a reply: it is for send_request()")
+        if isinstance(method, wire.BasicConsume) and not method.consumer_tag:
+            raise LocalProtocolError("basic.consume without waiting needs a consumer tag")
+        self._write(self._connection.encode(method, self.number))
+        self._sent.add(method)
         if isinstance(method, wire.BasicConsume):
             self.consumers[method.consumer_tag] = ConsumerEntry(owner, method.no_ack)
         elif isinstance(method, wire.BasicCancel):
-            self.consumers.pop(method.consumer_tag, None)
-        elif isinstance(method, wire.ConfirmSelect) and self.confirms is None:
+            entry = self.consumers.pop(method.consumer_tag, None)
+            if entry is not None and entry.no_ack:
+                self._unheeded.add(method.consumer_tag)
+                self._newly_unheeded.append(method.consumer_tag)
+        elif isinstance(method, wire.BasicRecoverAsync):
+            self.unsettled.recovered()
+        self._note(method)
+
+    def _note(self, method: wire.Method) -> None:
+        """What changes with the sending of a method."""
+        if isinstance(method, wire.ConfirmSelect) and self.confirms is None:
             self.confirms = ConfirmTracker()
+        elif isinstance(method, wire.TxSelect):
+            self.unsettled.transactional = True
+        elif isinstance(method, wire.BasicRecover):
+            self.unsettled.recovering()
 
     def send_publish(
         self,
@@ -166,26 +214,37 @@ class ClientChannel(Channel):
         if acks:
             connection.write(acks)
         connection.write_content(content)
-        self._last_exchange = exchange
-        self._last_routing_key = routing_key
+        if routing_key != self._last_routing_key or exchange != self._last_exchange:
+            self._names_vary = self._last_exchange is not None
+            self._last_exchange = exchange
+            self._last_routing_key = routing_key
         if self.confirms is not None:
-            self.confirms.add(publication, connection.bytes_queued)
+            if publication is None and mandatory:
+                publication = Unclaimed(exchange, routing_key, body, True)
+            self.confirms.add(publication, connection.bytes_queued, raw_properties)
 
     def send_ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Acknowledge a delivery, or with `multiple` all up to it (0: all).
+        """Acknowledge a delivery, or with `multiple` all up to it (0: all that came).
 
-        A single one may wait for `data_to_send` and leave together with others.
+        A single one may wait for `data_to_send` and leave together with others. With 0 the last
+        one's tag is sent, for the broker would count deliveries that are still under way.
 
         Raises:
             ChannelClosedError: the channel has ended; the broker requeues its deliveries.
         """
         if self.state is not ChannelState.OPEN:
             self.check_open()
-        if not multiple and self.unsettled.ack_front(delivery_tag):
-            self._connection.acks_waiting(self)
-            return
+        unsettled = self.unsettled
+        if not multiple:
+            if unsettled.ack_front(delivery_tag):
+                self._connection.acks_waiting(self)
+                return
+        elif not delivery_tag and not unsettled.transactional:
+            delivery_tag = unsettled.last()
+            if not delivery_tag:
+                return
         self._write(wire.encode_ack(self.number, delivery_tag, multiple))
-        self.unsettled.settle(delivery_tag, multiple)
+        unsettled.settle(delivery_tag, multiple)
 
     def send_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or with `multiple` all up to it (RabbitMQ, "Negative
@@ -195,6 +254,10 @@ class ClientChannel(Channel):
             ChannelClosedError: as `send_ack`.
         """
         self.check_open()
+        if multiple and not delivery_tag and not self.unsettled.transactional:
+            delivery_tag = self.unsettled.last()
+            if not delivery_tag:
+                return
         self._write(wire.encode_nack(self.number, delivery_tag, multiple, requeue))
         self.unsettled.settle(delivery_tag, multiple)
 
@@ -210,8 +273,25 @@ class ClientChannel(Channel):
 
     # -- receiving -------------------------------------------------------------------------
 
+    def _receive_late(self, item: wire.Item) -> None:
+        """See `Channel`: what is known about publishes is worth having."""
+        if self.confirms is None:
+            return
+        if self.assembly is not None or isinstance(item, wire.Returned):
+            content = self.assembly.receive(item) if self.assembly is not None else item
+            if content is not None:
+                self.assembly = None
+            if isinstance(content, wire.Returned):
+                self._receive_content(content)
+        elif isinstance(item, wire.Method) and item.has_content:
+            self.assembly = self._connection.new_assembly(item)
+        elif isinstance(item, wire.BasicAck | wire.BasicNack):
+            self._receive_confirm(item)
+
     def _receive_method(self, method: wire.Method) -> None:
         kind = type(method)
+        if self.state is ChannelState.OPENING and kind is not wire.ChannelOpenOk:
+            raise self._unexpected(method)
         if kind is wire.BasicAck or kind is wire.BasicNack:
             self._receive_confirm(method)
         elif kind is wire.BasicCancel:
@@ -243,9 +323,7 @@ class ClientChannel(Channel):
         if not method.nowait:
             self._write(wire.BasicCancelOk(method.consumer_tag).encode(self.number))
         if entry is not None:
-            self._connection.emit(
-                ConsumerCancelled(self.number, method.consumer_tag, entry.owner)
-            )
+            self._connection.emit(ConsumerCancelled(self.number, method.consumer_tag, entry.owner))
 
     def _receive_flow(self, method: wire.Method) -> None:
         assert isinstance(method, wire.ChannelFlow)
@@ -265,6 +343,8 @@ class ClientChannel(Channel):
                 method_id=kind.method_id,
             )
         request = self._requests.popleft()
+        self._sent.replied()
+        self._unheeded.difference_update(request.unheeded)
         if isinstance(reply, wire.ChannelOpenOk):
             self.state = ChannelState.OPEN
         elif isinstance(reply, wire.BasicConsumeOk):
@@ -277,6 +357,12 @@ class ClientChannel(Channel):
         self._connection.emit(Reply(self.number, request.token, request.method, reply))
 
     def _receive_content(self, content: wire.Content) -> None:
+        if self.state is ChannelState.OPENING:
+            raise RemoteProtocolError(
+                "content before channel.open-ok",
+                reply_code=wire.ReplyCode.COMMAND_INVALID,
+                channel=self.number,
+            )
         if isinstance(content, wire.Delivery):
             self._receive_delivery(content)
         elif isinstance(content, wire.Returned):
@@ -296,6 +382,8 @@ class ClientChannel(Channel):
             return
         entry = self.consumers.get(delivery.consumer_tag)
         if entry is None:  # cancelled by us without waiting: give it back
+            if delivery.consumer_tag in self._unheeded:
+                return
             self.unsettled.delivered(delivery.delivery_tag)
             self.send_reject(delivery.delivery_tag, requeue=True)
             return
@@ -307,7 +395,7 @@ class ClientChannel(Channel):
     # -- the end ---------------------------------------------------------------------------
 
     def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
-        name, arguments = self._blamed(close.class_id, close.method_id)
+        name, arguments = self.blamed(close.class_id, close.method_id, close.reply_text)
         return channel_error(close.reply_code)(
             close.reply_text,
             reply_code=close.reply_code,
@@ -318,22 +406,28 @@ class ClientChannel(Channel):
             channel=self.number,
         )
 
-    def _blamed(self, class_id: int, method_id: int) -> tuple[str | None, Mapping[str, object]]:
-        """The name and the arguments of the operation that the broker blames."""
+    def blamed(
+        self, class_id: int, method_id: int, text: str
+    ) -> tuple[str | None, Mapping[str, object]]:
+        """The name and the arguments of the operation that the broker blames; {} if unknown."""
         kind = wire.METHODS.get(class_id << 16 | method_id)
         if kind is None:
             return None, {}
-        if kind is wire.BasicPublish and self._last_exchange is not None:
-            return kind.name, {
-                "exchange": self._last_exchange,
-                "routing_key": self._last_routing_key,
-            }
-        sent = [request.method for request in self._requests]
-        for method in sent + list(reversed(self._recent)):
-            if type(method) is kind:
-                given = {name: getattr(method, name) for name in method.fields}
-                return kind.name, {name: value for name, value in given.items() if value}
-        return kind.name, {}
+        if kind is wire.BasicPublish:
+            return kind.name, self._blamed_publish(text)
+        if kind is wire.BasicAck or kind is wire.BasicNack or kind is wire.BasicReject:
+            return kind.name, settled_tag(text)
+        return kind.name, self._sent.find(kind, text)
+
+    def _blamed_publish(self, text: str) -> Mapping[str, object]:
+        if self._last_exchange is None:
+            return {}
+        if not self._names_vary:
+            return {"exchange": self._last_exchange, "routing_key": self._last_routing_key}
+        for exchange in (self.confirms.exchanges() if self.confirms else [self._last_exchange]):
+            if f"exchange '{exchange}'" in text:
+                return {"exchange": exchange}
+        return {}
 
     def _end(self) -> None:
         super()._end()
@@ -357,5 +451,5 @@ class ClientChannel(Channel):
         if not isinstance(error, PeerError) or error.operation != wire.BasicPublish.name:
             return None
         if isinstance(error, NotFound):
-            return lambda publication: f"'{publication.exchange}'" in error.reply_text
+            return lambda publication: f"exchange '{publication.exchange}'" in error.reply_text
         return lambda publication: True

@@ -28,6 +28,7 @@ from ..exceptions import (
     ConnectionClosedError,
     ConnectionLost,
     DecodeError,
+    EncodeError,
     HeartbeatTimeout,
     LeveretError,
     LocalProtocolError,
@@ -39,16 +40,17 @@ from .content import ContentAssembly
 from .events import ConnectionClosed
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
+from .outgoing import CHUNK, Pieces, cut_chunk, first_untouched
 from .replies import CONNECTION_CLASS, misplaced, unexpected_heartbeat, unimplemented
 from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
-from .states import ChannelState, Role, State
+from .states import HOLDING, ChannelState, Role, State
 
 __all__ = ["Connection"]
 
 HANDSHAKE_FRAME_MAX = 131072
-SEND_CHUNK = 262144  # bytes that one data_to_send() joins: a large body is never copied whole
+HELD_MAX = HANDSHAKE_FRAME_MAX  # bytes that a client may send ahead of the server's verdict
 
 
 class Connection:
@@ -79,13 +81,15 @@ class Connection:
         self.side = side
         self._delivery_class = delivery_class
         self._heartbeat: Heartbeat | None = None
-        self._out: list[bytes | memoryview] = []
+        self._out: Pieces = []
         self._out_start = 0
         self._acking: list[ClientChannel] = []
+        self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self._events: list[object] = []
         self._chunks: list[bytes] = []  # received, not yet decoded
         self._chunk_bytes = 0
         self._needed = 0  # bytes without which decoding the chunks gives nothing
+        self._now = 0.0  # of the last bytes
         self.bytes_leaving = 0
         self._deaf = False  # after a fault: what is received no longer counts
         self._closed_emitted = False
@@ -129,10 +133,13 @@ class Connection:
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes have come from the peer. Next: `events()`, `data_to_send()`."""
+        if not data:
+            return
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
         if self._deaf:
             return
+        self._now = now
         if self._chunks:
             self._chunks.append(data)
             self._chunk_bytes += len(data)
@@ -140,6 +147,16 @@ class Connection:
                 return
             data = b"".join(self._chunks)
             self._chunks.clear()
+        self._receive(data, now)
+
+    def go_on(self) -> None:
+        """A verdict was given: read what the client has sent ahead. For the parts of this layer."""
+        if self._chunks:
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+            self._receive(data, self._now)
+
+    def _receive(self, data: bytes, now: float) -> None:
         try:
             rest = self._decode(data, now)
         except RemoteProtocolError as error:
@@ -161,7 +178,16 @@ class Connection:
                 position += header
                 if self._deaf:
                     return b""
-            before = self.state
+            if self.state is not State.OPEN and self.state is not State.CLOSING:
+                if self.state in HOLDING:
+                    return self._hold(data[position:])
+                used = self._decode_one(data, position, now)
+                position += used
+                if self._deaf:
+                    return b""
+                if not used:
+                    return data[position:]
+                continue
             items, position, self._needed = wire.decode_frames(
                 data, position, self.limits.frame_max, self._delivery_class
             )
@@ -169,8 +195,28 @@ class Connection:
                 self._receive_items(items, now)
                 if self._deaf:
                     return b""
-            if self._needed and (before is self.state or not items):
+            if self._needed:
                 return data[position:] if position else data
+
+    def _decode_one(self, data: bytes, position: int, now: float) -> int:
+        """Handle one frame of the handshake, for it may change the limits; how long it was."""
+        end = position + wire.FRAME_OVERHEAD
+        end += int.from_bytes(data[position + 3 : position + 7], "big")
+        items, used, self._needed = wire.decode_frames(
+            data[position:end], 0, self.limits.frame_max, self._delivery_class
+        )
+        self._receive_items(items, now)
+        return used
+
+    def _hold(self, data: bytes) -> bytes:
+        """Server role: keep what comes before the caller's verdict."""
+        if len(data) > HELD_MAX:
+            raise RemoteProtocolError(
+                f"more than {HELD_MAX} bytes were sent in connection state {self.state.value}",
+                channel=0,
+            )
+        self._needed = HELD_MAX + 1
+        return data
 
     def _receive_items(self, items: Sequence[wire.Item], now: float) -> None:
         """The hot loop: whole deliveries to open consumers go the short way."""
@@ -238,10 +284,6 @@ class Connection:
         if isinstance(item, wire.ChannelOpen) and self.role is Role.SERVER:
             self._accept_channel(item)
             return
-        if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
-            raise unimplemented(item)
-        if isinstance(item, wire.ChannelCloseOk):
-            raise unimplemented(item)
         raise misplaced(item, "expected 'channel.open'")
 
     def _accept_channel(self, item: wire.ChannelOpen) -> None:
@@ -272,7 +314,7 @@ class Connection:
             unsent: bytes taken from `data_to_send` that did not reach the network.
         """
         self.bytes_sent -= unsent
-        self._out.clear()
+        self._clear_out(0)
         if self.state is State.CLOSING:
             error = self.error  # type: ignore[assignment]  # None after our own ordinary close
         self._end(error)
@@ -283,6 +325,49 @@ class Connection:
         """Queue bytes. For the parts of this layer."""
         self._out.append(piece)
         self.bytes_queued += len(piece)
+
+    def encode(self, method: wire.Method, channel: int) -> bytes:
+        """A method's frame, which must fit one. For the parts of this layer.
+
+        Raises:
+            EncodeError: an argument that its field cannot hold, or more than a frame holds.
+        """
+        piece = method.encode(channel)
+        if len(piece) > self.limits.frame_max > 0:
+            raise EncodeError(
+                f"{method.name}: its frame has {len(piece)} bytes, "
+                f"of which {self.limits.frame_max} are allowed"
+            )
+        return piece
+
+    def write_last(self, channel: ServerChannel | None, piece: bytes) -> None:
+        """Queue bytes behind what the caller writes until it asks for bytes.
+
+        For the parts of this layer: the server's answers to closes.
+
+        Args:
+            channel: is told to `finish()` then; None for the connection.
+        """
+        self._farewells.append((channel, piece))
+
+    def _write_farewells(self) -> None:
+        farewells, self._farewells = self._farewells, []
+        for channel, piece in farewells:
+            if channel is not None:
+                channel.finish()
+            if piece and (channel is None or self.state is not State.CLOSING):
+                self.write(piece)
+
+    def _clear_out(self, start: int) -> None:
+        """Give up what is queued from the piece at `start` on."""
+        self.bytes_queued -= sum(len(piece) for piece in self._out[max(start, self._out_start) :])
+        del self._out[start:]
+        if not start:
+            self._out_start = 0
+
+    def _drop_unsent(self) -> None:
+        """Give up the frames of which no byte was taken: the peer does not read them any more."""
+        self._clear_out(first_untouched(self._out, self._out_start))
 
     def write_content(self, content: bytes | list[bytes | memoryview]) -> None:
         """Queue a whole content. For the parts of this layer."""
@@ -305,24 +390,20 @@ class Connection:
         At most about 256 KiB at a time: call again until it gives nothing.
         """
         if self._acking:
-            for channel in self._acking:
-                channel.write_acks()
-            self._acking.clear()
+            self.data_to_send_acks()
+        if self._farewells:
+            self._write_farewells()
         out = self._out
         if not out:
             return b""
-        waiting = self.bytes_queued - self.bytes_sent
-        if waiting <= SEND_CHUNK:
+        if self.bytes_queued - self.bytes_sent <= CHUNK:
             pieces = out[self._out_start :] if self._out_start else out
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             out.clear()
             self._out_start = 0
             self.bytes_sent += len(data)
             return bytes(data)
-        size, stop = 0, self._out_start
-        while stop < len(out) and size < SEND_CHUNK:
-            size += len(out[stop])
-            stop += 1
+        stop, size = cut_chunk(out, self._out_start)
         data = b"".join(out[self._out_start : stop])
         self._out_start = stop
         if (stop > 4096 and stop * 2 > len(out)) or stop == len(out):
@@ -333,7 +414,7 @@ class Connection:
 
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send()` would give something."""
-        return bool(self._out) or bool(self._acking)
+        return bool(self._out) or bool(self._acking) or bool(self._farewells)
 
     def bytes_waiting(self) -> int:
         """How many queued bytes were not taken yet."""
@@ -368,7 +449,7 @@ class Connection:
                     f"(heartbeat interval {heartbeat.interval} s)"
                 )
             )
-        elif heartbeat.is_due(now, self.bytes_sent):
+        elif heartbeat.is_due(now, self.bytes_sent) and not self.bytes_waiting():
             self.write(wire.HEARTBEAT_FRAME)
 
     # -- events ----------------------------------------------------------------------------
@@ -463,6 +544,9 @@ class Connection:
         self.state = State.CLOSING
         self.error = error
         self.close_token = token
+        self._needed = 0  # what was held back is read with the next bytes, and dropped
+        for channel in self.channels.values():
+            channel.connection_closes()
 
     def data_to_send_acks(self) -> None:
         """Queue the acknowledgements kept back, before something that ends them."""
@@ -471,35 +555,41 @@ class Connection:
         self._acking.clear()
 
     def _receive_close(self, close: wire.ConnectionClose) -> None:
-        self.data_to_send_acks()
-        self.write(wire.ConnectionCloseOk().encode(0))
-        if self.state is State.CLOSING:
-            self._end(self.error)
-        else:
-            self._end(self.side.peer_error(close))
+        error = self.error if self.state is State.CLOSING else self.side.peer_error(close)
+        if self.role is Role.CLIENT:
+            self._acking.clear()
+            self._drop_unsent()
+            self.bytes_leaving = self.bytes_queued
+        self._end(error, wire.ConnectionCloseOk().encode(0))
 
     def _fault(self, error: RemoteProtocolError) -> None:
         """The peer has broken the protocol: say so, and end."""
         if self.state is State.CLOSED:
             return
+        farewell = b""
         if self.state is not State.CLOSING and self.side.answers_faults(self.state):
             try:
                 name = wire.ReplyCode(error.reply_code).name
             except ValueError:
                 name = "INTERNAL_ERROR"
-            self.send_close(
+            farewell = wire.ConnectionClose(
                 error.reply_code,
-                f"{name} - {error.message}",
-                class_id=error.class_id,
-                method_id=error.method_id,
-            )
+                cut(f"{name} - {error.message}"),
+                error.class_id,
+                error.method_id,
+            ).encode(0)
+            self.data_to_send_acks()
             self.bytes_leaving = self.bytes_queued  # before the close, and the peer may act on it
         elif isinstance(error, DecodeError) and self.state is State.CLOSING:
             error = self.error or error  # type: ignore[assignment]
-        self._end(error)
+        self._end(error, farewell)
 
-    def _end(self, error: LeveretError | None) -> None:
-        """All is over: every channel ends, then the connection; once."""
+    def _end(self, error: LeveretError | None, farewell: bytes = b"") -> None:
+        """All is over: every channel ends, then the connection; once.
+
+        Args:
+            farewell: to send at the end; a server's follows its answers to what came before.
+        """
         self.state = State.CLOSED
         self._deaf = True
         self._chunks.clear()
@@ -509,9 +599,12 @@ class Connection:
         self._closed_emitted = True
         self.error = error
         for channel in list(self.channels.values()):
-            channel.abandon(error, self.bytes_sent)
+            channel.abandon(error)
         tokens = self.side.take_tokens()
         if self.close_token is not None:
             tokens.append(self.close_token)
         self.emit(ConnectionClosed(error, tokens))
-
+        if farewell:
+            self.write_last(None, farewell)
+        if self.role is Role.CLIENT or not farewell:
+            self._write_farewells()

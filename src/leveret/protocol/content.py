@@ -12,9 +12,14 @@ from collections.abc import Callable
 from .. import wire
 from ..exceptions import RemoteProtocolError
 
-__all__ = ["ContentAssembly"]
+__all__ = ["ContentAssembly", "too_large"]
 
 BASIC = 60
+
+
+def too_large(size: int, limit: int) -> str:
+    """RabbitMQ's words for a body that is longer than it takes."""
+    return f"content body size {size} exceeds maximum allowed size {limit}"
 
 
 class ContentAssembly:
@@ -55,8 +60,9 @@ class ContentAssembly:
             )
         if len(item.payload) > self._missing:
             raise self._error("content body frame exceeds remaining content size", 501)
-        self._missing -= len(item.payload)
-        self._parts.append(item.payload)
+        if item.payload:  # an empty frame is legal, and must not cost memory
+            self._missing -= len(item.payload)
+            self._parts.append(item.payload)
         return None if self._missing else self._finish(self._header)
 
     def _receive_header(self, item: wire.Item) -> wire.Content | None:
@@ -70,10 +76,7 @@ class ContentAssembly:
                 f"got one for class {item.class_id} instead"
             )
         if self._max_body and item.body_size > self._max_body:
-            raise self._error(
-                f"content body size {item.body_size} exceeds maximum allowed size {self._max_body}",
-                501,
-            )
+            raise self._error(too_large(item.body_size, self._max_body), 501)
         self._header = item
         self._missing = item.body_size
         return None if self._missing else self._finish(item)

@@ -159,18 +159,22 @@ def check_start(start: wire.ConnectionStart) -> None:
 
 
 def check_tune_ok(options: ServerOptions, tune_ok: wire.ConnectionTuneOk) -> Limits:
-    """What a server makes of tune-ok, with RabbitMQ's bounds.
+    """What a server makes of tune-ok, with the bounds of RabbitMQ 4.
+
+    Where the server has a limit, "no limit" (0) is outside of it.
 
     Raises:
         RemoteProtocolError: a value outside of what was offered.
     """
-    for name, floor in (("frame_max", wire.FRAME_MIN_SIZE), ("channel_max", 0)):
-        offered, value = getattr(options, name), getattr(tune_ok, name)
-        too_large = name == "frame_max" and offered and value > offered
-        if value and (value < floor or too_large):
+    frame_min = min(wire.RABBITMQ_FRAME_MIN, options.frame_max or wire.RABBITMQ_FRAME_MIN)
+    for name, floor, offered, value in (
+        ("frame_max", frame_min, options.frame_max, tune_ok.frame_max),
+        ("channel_max", 1, options.channel_max, tune_ok.channel_max),
+    ):
+        if (offered and not floor <= value <= offered) or 0 < value < floor:
+            expected = f"{floor} to {offered}" if offered else f"0 or at least {floor}"
             raise RemoteProtocolError(
-                f"connection.tune-ok has {name} {value}: "
-                f"expected {floor} to {offered or 'any'}",
+                f"connection.tune-ok has {name} {value}: expected {expected}",
                 reply_code=wire.ReplyCode.NOT_ALLOWED,
                 class_id=tune_ok.class_id,
                 method_id=tune_ok.method_id,

@@ -7,18 +7,21 @@ method is legal in which state stands in `states`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from .. import wire
 from ..exceptions import (
     ConfigurationError,
+    EncodeError,
     LeveretError,
     LocalProtocolError,
     RemoteProtocolError,
     connection_error,
 )
 from .auth import choose_mechanism
+from .channel import Channel
+from .client_channel import ClientChannel
 from .events import (
     AuthenticationRequested,
     ConnectionBlocked,
@@ -51,6 +54,7 @@ class Side(Protocol):
     """What a connection asks of its role."""
 
     max_body: int
+
     @property
     def receives(self) -> Mapping[State, frozenset[type[wire.Method]]]:
         """Which methods are legal in which state."""
@@ -74,14 +78,21 @@ class Side(Protocol):
         """The tokens of requests on channel 0 that get no reply any more."""
 
 
-def _peer_error(close: wire.ConnectionClose) -> LeveretError:
+def _peer_error(close: wire.ConnectionClose, channels: Iterable[Channel] = ()) -> LeveretError:
     kind = wire.METHODS.get(close.class_id << 16 | close.method_id)
+    blamed = [
+        arguments
+        for channel in channels
+        if isinstance(channel, ClientChannel)
+        and (arguments := channel.blamed(close.class_id, close.method_id, close.reply_text)[1])
+    ]
     return connection_error(close.reply_code)(
         close.reply_text,
         reply_code=close.reply_code,
         class_id=close.class_id,
         method_id=close.method_id,
         operation=kind.name if kind is not None else None,
+        arguments=blamed[0] if len(blamed) == 1 else None,
     )
 
 
@@ -151,14 +162,17 @@ class ClientSide:
             **CAPABILITIES,
             **(given if isinstance(given, Mapping) else {}),
         }
-        self._connection.write(
-            wire.ConnectionStartOk(
-                properties,
-                self.mechanism,
-                options.credentials.response(self.mechanism),
-                options.locale,
-            ).encode(0)
+        start_ok = wire.ConnectionStartOk(
+            properties,
+            self.mechanism,
+            options.credentials.response(self.mechanism),
+            options.locale,
         )
+        try:
+            self._connection.write(self._connection.encode(start_ok, 0))
+        except EncodeError as error:
+            self._connection.connection_lost(error)
+            return
         self._connection.state = State.SECURE
 
     def _receive_tune(self, tune: wire.ConnectionTune, now: float) -> None:
@@ -176,9 +190,10 @@ class ClientSide:
 
         Raises:
             ConnectionClosedError, LocalProtocolError: the connection is not open.
+            EncodeError: the secret does not fit a frame.
         """
         self._connection.check_open()
-        self._connection.write(method.encode(0))
+        self._connection.write(self._connection.encode(method, 0))
         self._requests.append((method, token))
 
     def _receive_reply(self, reply: wire.Method) -> None:
@@ -199,7 +214,7 @@ class ClientSide:
 
     def peer_error(self, close: wire.ConnectionClose) -> LeveretError | None:
         """See `Side`. A close that the client did not ask for is an error, whatever its code."""
-        return _peer_error(close)
+        return _peer_error(close, self._connection.channels.values())
 
     def take_tokens(self) -> list[object]:
         """See `Side`."""
@@ -288,25 +303,31 @@ class ServerSide:
             )
 
     def accept_authentication(self) -> None:
-        """The credentials are good: send tune. Follows `AuthenticationRequested`."""
+        """The credentials are good: send tune. Follows `AuthenticationRequested`.
+
+        Next, as after every verdict: `events()`, for the client may have sent ahead.
+        """
         self._require(State.DECIDING, "accept_authentication()")
         options = self.options
         self._connection.write(
             wire.ConnectionTune(options.channel_max, options.frame_max, options.heartbeat).encode(0)
         )
         self._connection.state = State.TUNING
+        self._connection.go_on()
 
     def send_challenge(self, challenge: bytes) -> None:
         """Ask for more: send secure. Follows `AuthenticationRequested` or `SecureResponse`."""
         self._require(State.DECIDING, "send_challenge()")
         self._connection.write(wire.ConnectionSecure(challenge).encode(0))
         self._connection.state = State.SECURING
+        self._connection.go_on()
 
     def accept_open(self) -> None:
         """The virtual host is open to the user: send open-ok. Follows `OpenRequested`."""
         self._require(State.ADMITTING, "accept_open()")
         self._connection.write(wire.ConnectionOpenOk().encode(0))
         self._connection.state = State.OPEN
+        self._connection.go_on()
 
     def send_secret_ok(self) -> None:
         """Answer connection.update-secret."""
@@ -317,9 +338,7 @@ class ServerSide:
         """Tell a client that announced `connection.blocked` that publishes are not read."""
         self._connection.check_open()
         if self.has_capability("connection.blocked"):
-            self._connection.write(
-                wire.ConnectionBlocked(reply_text(reason)).encode(0)
-            )
+            self._connection.write(wire.ConnectionBlocked(reply_text(reason)).encode(0))
 
     def send_unblocked(self) -> None:
         """The end of `send_blocked`."""

@@ -1,16 +1,27 @@
 """A channel as the server sees it.
 
 Methods and contents of the client become events as they are; the caller answers with
-`send_method` and the functions below. Order of answers is the caller's duty.
+`send_method` and the functions below. Order of answers is the caller's duty; a close is answered
+here, behind whatever the caller sends in answer to the events before it: close-ok leaves with the
+next `Connection.data_to_send`, and until then the channel is open for sending. RabbitMQ does so:
+what was published before a close is confirmed before close-ok.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import wire
-from ..exceptions import LeveretError, channel_error
+from ..exceptions import LeveretError, RemoteProtocolError, channel_error
 from ..types import Buffer
 from .channel import Channel
+from .content import too_large
 from .events import ChannelClosed
+from .replies import misplaced, unimplemented
+from .states import ChannelState, State
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 __all__ = ["ServerChannel"]
 
@@ -49,16 +60,21 @@ _CLIENT_SENDS = frozenset(
 class ServerChannel(Channel):
     """The server's end of a channel, opened by the client."""
 
-    __slots__ = ()
+    __slots__ = ("_has_left",)
+
+    def __init__(self, connection: Connection, number: int, state: ChannelState) -> None:
+        super().__init__(connection, number, state)
+        self._has_left = False  # the client has closed it, or the connection has ended
 
     def send_method(self, method: wire.Method) -> None:
         """Send a method without content: a reply, a confirm, a cancel.
 
         Raises:
             ChannelClosedError: the channel has ended or is closing.
+            EncodeError: an argument that its field cannot hold, or more than a frame holds.
         """
         self.check_open()
-        self._write(method.encode(self.number))
+        self._write(self._connection.encode(method, self.number))
 
     def send_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Confirm a publish."""
@@ -141,15 +157,37 @@ class ServerChannel(Channel):
             )
         )
 
+    def receive(self, item: wire.Item) -> None:
+        """See `Channel`. After the client's close nothing may come but a close-ok."""
+        if self._has_left and self.state is not ChannelState.CLOSING:
+            raise misplaced(item, "expected 'channel.open'")
+        super().receive(item)
+
     def _receive_method(self, method: wire.Method) -> None:
         if type(method) not in _CLIENT_SENDS:
-            raise self._unexpected(method)
+            raise unimplemented(method)
         self._connection.emit(method)
 
     def _receive_content(self, content: wire.Content) -> None:
         if not isinstance(content, wire.Published):
-            raise self._unexpected(wire.BasicDeliver("", 0, False, "", ""))
+            raise self._unimplemented_content(content)
+        limit = self._connection.side.max_body
+        if limit and len(content.body) > limit:
+            raise RemoteProtocolError(
+                too_large(len(content.body), limit),
+                channel=self.number,
+                class_id=wire.BasicPublish.class_id,
+                method_id=wire.BasicPublish.method_id,
+            )
         self._connection.emit(content)
+
+    def _unimplemented_content(self, content: wire.Content) -> RemoteProtocolError:
+        kind: type[wire.Method] = wire.BasicReturn
+        if isinstance(content, wire.Delivery):
+            kind = wire.BasicGetOk if content.consumer_tag is None else wire.BasicDeliver
+        method = kind()
+        method.channel = self.number
+        return unimplemented(method)
 
     def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
         if close.reply_code == wire.ReplyCode.SUCCESS:
@@ -162,6 +200,38 @@ class ServerChannel(Channel):
             channel=self.number,
         )
 
+    def _receive_close(self, close: wire.ChannelClose) -> None:
+        if self.state is ChannelState.OPEN:
+            self.error = self._peer_error(close)
+            self._leave(wire.ChannelCloseOk().encode(self.number))
+        else:
+            super()._receive_close(close)
+
+    def _unexpected(self, method: wire.Method) -> RemoteProtocolError:
+        return unimplemented(method)
+
+    def abandon(self, error: LeveretError | None) -> None:
+        """See `Channel`."""
+        if self.state is not ChannelState.CLOSING and not self._has_left:
+            self.error = error
+        self._leave(b"")
+
+    def _leave(self, farewell: bytes) -> None:
+        """Tell the caller now; be closed once its answers are written."""
+        self._emit_closed()
+        self._connection.write_last(self, farewell)
+
+    def finish(self) -> None:
+        """The caller's answers are written."""
+        if self.state is not ChannelState.CLOSING or self._connection.state is State.CLOSED:
+            super()._end()
+
     def _end(self) -> None:
         super()._end()
-        self._connection.emit(ChannelClosed(self, self.error, [self.close_token], []))
+        self._emit_closed()
+
+    def _emit_closed(self) -> None:
+        if not self._has_left:
+            self._has_left = True
+            tokens = [] if self.close_token is None else [self.close_token]
+            self._connection.emit(ChannelClosed(self, self.error, tokens, []))

@@ -3,12 +3,16 @@
 The theory: a connection is one of the states below; a method on channel 0 either stands in the
 row of the present state and moves it, or it is the peer's fault. `connection.close` is legal in
 any state but the closed one and therefore stands in no row; while this side closes, everything
-but `close` and `close-ok` is dropped (AMQP 0-9-1, 1.4.2.6).
+but `close` and `close-ok` is dropped (AMQP 0-9-1, 1.4.2.6). A client still takes the confirms
+and returns that were on their way: they are what is known about its publishes.
 
     client:  IDLE -> START -> SECURE -> OPENING -> OPEN -> CLOSING -> CLOSED
     server:  IDLE -> STARTED -> DECIDING -> TUNING -> TUNED -> ADMITTING -> OPEN -> ... as above
 
-Channels: OPENING until open-ok, OPEN, CLOSING from our close to close-ok, CLOSED.
+DECIDING and ADMITTING read nothing: a client may send on before it has the server's answer.
+
+Channels: OPENING until open-ok, OPEN, CLOSING from our close to close-ok, CLOSED. ENDING from our
+close of the whole connection.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from enum import Enum
 
 from .. import wire
 
-__all__ = ["CLIENT_RECEIVES", "SERVER_RECEIVES", "ChannelState", "Role", "State"]
+__all__ = ["CLIENT_RECEIVES", "HOLDING", "SERVER_RECEIVES", "ChannelState", "Role", "State"]
 
 
 class Role(Enum):
@@ -51,8 +55,11 @@ class ChannelState(Enum):
     OPENING = "opening"
     OPEN = "open"
     CLOSING = "closing"
+    ENDING = "ending"
     CLOSED = "closed"
 
+
+HOLDING: frozenset[State] = frozenset({State.DECIDING, State.ADMITTING})
 
 CLIENT_RECEIVES: dict[State, frozenset[type[wire.Method]]] = {
     State.START: frozenset({wire.ConnectionStart}),

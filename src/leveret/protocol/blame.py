@@ -1,0 +1,86 @@
+"""Which operation the broker means where it closes a channel.
+
+channel.close carries the number of a method, not which one of those that were sent. Replies come
+in order, so the culprit was sent after the last request that has its reply, and not after the
+first that has none. Of the methods in between those that the reply text quotes the most arguments
+of are meant; where several are left, what they have in common is all that is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+
+from .. import wire
+
+__all__ = ["SentMethods", "settled_tag"]
+
+RECENT = 32  # methods sent without waiting since the last reply that are remembered
+
+
+class SentMethods:
+    """What was sent on one channel and may yet fail, publishes and acks apart."""
+
+    __slots__ = ("_requests", "_stretches")
+
+    def __init__(self) -> None:
+        # Methods sent without waiting, split at the open requests: the first stretch was sent
+        # before the first open request, and so on; there is one more than there are requests.
+        self._stretches: deque[deque[wire.Method]] = deque([deque(maxlen=RECENT)])
+        self._requests: deque[wire.Method] = deque()
+
+    def add(self, method: wire.Method) -> None:
+        """A method without a reply was sent."""
+        self._stretches[-1].append(method)
+
+    def add_request(self, method: wire.Method) -> None:
+        """A method with a reply was sent."""
+        self._requests.append(method)
+        self._stretches.append(deque(maxlen=RECENT))
+
+    def replied(self) -> None:
+        """The first open request has its reply."""
+        self._requests.popleft()
+        self._stretches.popleft()
+
+    def find(self, kind: type[wire.Method], text: str) -> Mapping[str, object]:
+        """The arguments of the method of this kind that failed.
+
+        Args:
+            text: the broker's reply text.
+
+        Returns:
+            Those that were given and are known; empty where none are.
+        """
+        candidates = [method for method in self._stretches[0] if type(method) is kind]
+        if self._requests and type(self._requests[0]) is kind:
+            candidates.append(self._requests[0])
+        if not candidates:
+            return {}
+        quoted = [_quoted(method, text) for method in candidates]
+        most = max(quoted)
+        if not most and len(self._stretches[0]) == RECENT:
+            return {}  # some may be forgotten
+        meant = [m for m, count in zip(candidates, quoted, strict=True) if count == most]
+        first = meant[0]
+        return {
+            name: value
+            for name in first.fields
+            if (value := getattr(first, name))
+            and all(getattr(method, name) == value for method in meant)
+        }
+
+
+def _quoted(method: wire.Method, text: str) -> int:
+    """How many arguments the text quotes."""
+    values = {getattr(method, name) for name in method.fields if name != "arguments"}
+    return sum(
+        1 for value in values if isinstance(value, str) and value and f"'{value}'" in text
+    )
+
+
+def settled_tag(text: str) -> Mapping[str, object]:
+    """The delivery tag that an ack, nack or reject was refused for."""
+    found = re.search(r"unknown delivery tag (\d+)", text)
+    return {"delivery_tag": int(found[1])} if found else {}

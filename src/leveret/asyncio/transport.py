@@ -182,16 +182,16 @@ class Core(BaseCore, asyncio.Protocol):
         if at is not None and self._transport is not None:
             self._timer = self._loop.call_at(at, self._tick)
 
-    def _tick(self, checked: bool = False) -> None:
-        self._timer = None
+    def _tick(self) -> None:
+        # the loop may have been held up, with bytes in the socket: in the next turn of the loop
+        # what has come until now is received, and then timers are looked at
         now = self._loop.time()
+        self._timer = self._loop.call_at(now, self._tick_at, now)
+
+    def _tick_at(self, now: float) -> None:
+        self._timer = None
         if not self._reading:  # nothing is read on purpose: silence proves nothing
             self.protocol.heard(now)
-        elif not checked:
-            # the loop may have been held up, with bytes in the socket: in a turn of the loop
-            # timers come after what was received
-            self._timer = self._loop.call_at(now, self._tick, True)
-            return
         self.protocol.tick(now)
         self.dispatch()
         self._flush()

@@ -155,11 +155,11 @@ class Core(BaseCore):
 
     def _tick(self) -> None:
         """A deadline of the protocol has come."""
+        now = time.monotonic()
         reading = bool(self._interest & selectors.EVENT_READ)
         if reading:
             self._receive()  # it may have come while this thread had to wait for its turn
         with self.lock:
-            now = time.monotonic()
             if not reading:  # nothing was read on purpose: silence proves nothing
                 self.protocol.heard(now)
             self.protocol.tick(now)

@@ -1,0 +1,1 @@
+"""Load, large bodies, cut connections: the clients at their limits."""

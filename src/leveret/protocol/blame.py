@@ -2,8 +2,9 @@
 
 channel.close carries the number of a method, not which one of those that were sent. Replies come
 in order, so the culprit was sent after the last request that has its reply, and not after the
-first that has none. Of the methods in between those that the reply text quotes the most arguments
-of are meant; where several are left, what they have in common is all that is known.
+first that has none, `LATE` ones apart. Of the methods in between those that the reply text quotes
+the most arguments of are meant; where several are left, what they have in common is all that is
+known.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 
 from .. import wire
 
-__all__ = ["SentMethods", "settled_tag"]
+__all__ = ["LATE", "SentMethods", "settled_tag"]
+
+LATE = (wire.BasicCancel, wire.BasicConsume, wire.TxCommit)
+"""Requests whose replies may come after those to later requests. RabbitMQ's channel process asks
+the queue, which answers by a message of its own (rabbit_channel, `send_command`), and tx.commit
+waits for confirms (`maybe_complete_tx`); meanwhile the channel handles what was sent next."""
 
 RECENT = 32  # methods sent without waiting since the last reply that are remembered
 
@@ -39,10 +46,12 @@ class SentMethods:
         self._requests.append(method)
         self._stretches.append(deque(maxlen=RECENT))
 
-    def replied(self) -> None:
-        """The first open request has its reply."""
-        self._requests.popleft()
-        self._stretches.popleft()
+    def replied(self, index: int = 0) -> None:
+        """An open request has its reply, and so nothing that was sent before it may fail."""
+        for stretch in islice(self._stretches, index + 1):
+            stretch.clear()
+        del self._stretches[index]
+        del self._requests[index]
 
     def find(self, kind: type[wire.Method], text: str) -> Mapping[str, object]:
         """The arguments of the method of this kind that failed.
@@ -53,9 +62,14 @@ class SentMethods:
         Returns:
             Those that were given and are known; empty where none are.
         """
-        candidates = [method for method in self._stretches[0] if type(method) is kind]
-        if self._requests and type(self._requests[0]) is kind:
-            candidates.append(self._requests[0])
+        candidates: list[wire.Method] = []
+        for index, stretch in enumerate(self._stretches):
+            candidates += [method for method in stretch if type(method) is kind]
+            request = self._requests[index] if index < len(self._requests) else None
+            if type(request) is kind:
+                candidates.append(request)
+            if not isinstance(request, LATE):
+                break
         if not candidates:
             return {}
         quoted = [_quoted(method, text) for method in candidates]

@@ -2,7 +2,8 @@
 consumers and their deliveries.
 
 Replies come in the order of the requests, so the open requests are a queue; a request whose
-caller has gone away stays in it, and its reply is still taken by it alone. Frames of one channel
+caller has gone away stays in it, and its reply is still taken by it alone. With RabbitMQ a few
+replies may be late (`blame.LATE`), and those to later requests come first. Frames of one channel
 leave in the order of the calls. Whom the broker blames where it closes the channel: see `blame`.
 """
 
@@ -22,7 +23,7 @@ from ..exceptions import (
     channel_error,
 )
 from ..types import Buffer
-from .blame import SentMethods, settled_tag
+from .blame import LATE, SentMethods, settled_tag
 from .channel import Channel
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
 from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Reply
@@ -333,7 +334,8 @@ class ClientChannel(Channel):
 
     def _receive_reply(self, reply: wire.Method | wire.Content) -> None:
         kind = wire.BasicGetOk if isinstance(reply, wire.Content) else type(reply)
-        if not self._requests or kind not in self._requests[0].method.replies:
+        index = self._answered(kind, reply)
+        if index is None:
             waited = self._requests[0].method.name if self._requests else "nothing"
             raise RemoteProtocolError(
                 f"{kind.name} does not answer what was asked: {waited}",
@@ -342,8 +344,9 @@ class ClientChannel(Channel):
                 class_id=kind.class_id,
                 method_id=kind.method_id,
             )
-        request = self._requests.popleft()
-        self._sent.replied()
+        request = self._requests[index]
+        del self._requests[index]
+        self._sent.replied(index)
         self._unheeded.difference_update(request.unheeded)
         if isinstance(reply, wire.ChannelOpenOk):
             self.state = ChannelState.OPEN
@@ -355,6 +358,18 @@ class ClientChannel(Channel):
         elif isinstance(reply, wire.BasicRecoverOk):
             self.unsettled.recovered()
         self._connection.emit(Reply(self.number, request.token, request.method, reply))
+
+    def _answered(self, kind: type[wire.Method], reply: object) -> int | None:
+        """Which of the open requests a reply is for; None for none of them."""
+        for index, request in enumerate(self._requests):
+            method = request.method
+            if kind in method.replies:
+                tag = getattr(method, "consumer_tag", "")
+                if not tag or tag == getattr(reply, "consumer_tag", tag):
+                    return index
+            if not isinstance(method, LATE):
+                break
+        return None
 
     def _receive_content(self, content: wire.Content) -> None:
         if self.state is ChannelState.OPENING:
@@ -374,8 +389,9 @@ class ClientChannel(Channel):
 
     def _receive_delivery(self, delivery: wire.Delivery) -> None:
         if delivery.consumer_tag is None:
-            if self._requests:
-                request = self._requests[0].method
+            index = self._answered(wire.BasicGetOk, delivery)
+            if index is not None:
+                request = self._requests[index].method
                 if isinstance(request, wire.BasicGet) and not request.no_ack:
                     self.unsettled.delivered(delivery.delivery_tag)
             self._receive_reply(delivery)

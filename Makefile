@@ -51,6 +51,7 @@ $(VENV)/.made-dev: EXTRAS := bench,check,cli,test
 $(VENV)/.made-bench: EXTRAS := bench,plot
 $(VENV)/.made-%: $(FRESH)
 	$(PIP) install --editable '.[$(EXTRAS)]'
+	@rm -rf .mypy_cache  # it remembers which packages were missing
 	@touch $@
 
 # Some systems have venv without pip: theirs installs it then.

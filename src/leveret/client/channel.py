@@ -26,6 +26,7 @@ class BaseChannel:
     Attributes:
         core: the connection's inside.
         protocol: the channel's inside.
+        has_global_prefetch: whether basic.qos has set a limit for the channel as a whole.
         on_return: called with each returned message that belongs to no confirmed publish.
         confirm_waiters: who waits for all publishes to have their outcome.
     """
@@ -39,6 +40,7 @@ class BaseChannel:
         self._gets: dict[bool, Subscription] = {}
         self._kept: dict[str, deque[Delivery]] = {}
         self._prefetch: int | None = None
+        self.has_global_prefetch = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} {self.protocol.state.value}>"
@@ -113,6 +115,8 @@ class BaseChannel:
             wanted: messages; None leaves it to what basic_qos has set, or to the default.
         """
         if wanted is None:
+            if self._prefetch is None and self.has_global_prefetch:
+                return None  # RabbitMQ 3 would lift the channel's limit
             wanted = DEFAULT_PREFETCH if self._prefetch is None else self._prefetch
         if not 0 <= wanted <= 65535:
             raise ConfigurationError(f"prefetch is {wanted}: expected 0 (no limit) to 65535")

@@ -431,8 +431,8 @@ class Channel(BaseChannel):
 
         Args:
             queue: where to consume from.
-            prefetch: how many deliveries may be unsettled, 0 for any number; None takes what
-                `basic_qos` has set on this channel, or 100.
+            prefetch: how many deliveries may be unsettled, 0 for any number; None leaves it to
+                what `basic_qos` has set on this channel, or takes 100.
             no_ack: deliveries need no ack, and what is not handled is lost.
             exclusive: refuse if the queue has another consumer, and keep others away.
             consumer_tag: its name on the channel; empty lets the broker choose one.
@@ -535,12 +535,16 @@ class Channel(BaseChannel):
 
         Args:
             prefetch_count: messages; 0 for no limit.
-            global_: for the channel as a whole; else for each consumer started after this.
+            global_: for the channel as a whole; else for each consumer started after this. A
+                limit for each consumer, set later, lifts the channel's in RabbitMQ 3; RabbitMQ 4
+                has none for channels and takes it for each consumer.
             prefetch_size: bytes; RabbitMQ takes only 0.
             timeout: see the class.
         """
         qos = wire.BasicQos(prefetch_size, prefetch_count, global_)
-        if not global_:
+        if global_:
+            self.has_global_prefetch = prefetch_count > 0
+        else:
             self.prefetch_to_set(prefetch_count)  # in force for what is sent after it
         self._call(qos, timeout)
 

@@ -98,7 +98,7 @@ PAIRS = (
         ROOT / "tests" / "conformance" / "asyncio",
         ROOT / "tests" / "conformance" / "sync",
         TEST_TEXTS,
-        "tests/conformance/asyncio/",
+        "conformance/asyncio/",
         kept=("test_cancellation.py",),
     ),
 )

@@ -308,3 +308,25 @@ async def test_many_channels_at_once(broker: BrokerUnderTest) -> None:
         tasks = [start(work) for _ in range(20)]
         bodies = [await task.result() for task in tasks]
         assert len(set(bodies)) == 20
+
+
+async def test_one_channel_used_by_many(broker: BrokerUnderTest) -> None:
+    # RabbitMQ answers basic.consume and basic.cancel late, after what was sent behind them
+    async with open_channel(broker) as channel:
+        queue = await exclusive_queue(channel)
+
+        async def consume() -> None:
+            for _ in range(15):
+                consumer = await channel.consume(queue, prefetch=0)
+                await consumer.cancel()
+
+        async def declare() -> None:
+            for _ in range(30):
+                declared = await channel.queue_declare(queue, passive=True)
+                assert declared.queue == queue
+                assert await channel.get(queue) is None
+
+        tasks = [start(work) for work in (consume, declare, consume, declare)]
+        for task in tasks:
+            await task.result()
+        assert (await channel.queue_declare(queue, passive=True)).consumer_count == 0

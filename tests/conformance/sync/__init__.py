@@ -1,2 +1,2 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/__init__.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/__init__.py: change it there.
 """Behaviour that both clients show on every broker."""

@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/helpers.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/helpers.py: change it there.
 """Short ways that most tests of the suite take."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_channels.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_channels.py: change it there.
 """Channels: their numbers, their end, and what is told about it."""
 
 from __future__ import annotations
@@ -309,3 +309,25 @@ def test_many_channels_at_once(broker: BrokerUnderTest) -> None:
         tasks = [start(work) for _ in range(20)]
         bodies = [task.result() for task in tasks]
         assert len(set(bodies)) == 20
+
+
+def test_one_channel_used_by_many(broker: BrokerUnderTest) -> None:
+    # RabbitMQ answers basic.consume and basic.cancel late, after what was sent behind them
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel)
+
+        def consume() -> None:
+            for _ in range(15):
+                consumer = channel.consume(queue, prefetch=0)
+                consumer.cancel()
+
+        def declare() -> None:
+            for _ in range(30):
+                declared = channel.queue_declare(queue, passive=True)
+                assert declared.queue == queue
+                assert channel.get(queue) is None
+
+        tasks = [start(work) for work in (consume, declare, consume, declare)]
+        for task in tasks:
+            task.result()
+        assert (channel.queue_declare(queue, passive=True)).consumer_count == 0

@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_connect.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_connect.py: change it there.
 """Connecting: URLs, virtual hosts, credentials, limits, names, and what goes wrong."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_exchanges.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_exchanges.py: change it there.
 """Exchanges: declaring, deleting, binding, and how the types route."""
 
 from __future__ import annotations

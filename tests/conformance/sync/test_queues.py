@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_queues.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_queues.py: change it there.
 """Queues: declaring, deleting, purging, exclusiveness, limits."""
 
 from __future__ import annotations

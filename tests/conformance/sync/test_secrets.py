@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_secrets.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_secrets.py: change it there.
 """Passwords and tokens are in no repr, no error and no log; they can be renewed."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made by tools/async_to_sync.py from tests/conformance/asyncio/test_tls.py: change it there.
+# Made by tools/async_to_sync.py from conformance/asyncio/test_tls.py: change it there.
 """TLS: the chain and the host name are verified unless asked not to."""
 
 from __future__ import annotations

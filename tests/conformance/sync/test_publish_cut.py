@@ -1,0 +1,202 @@
+# Made by tools/async_to_sync.py from conformance/asyncio/test_publish_cut.py: change it there.
+"""Publishing over a connection that breaks: what was not sent, and what may have arrived."""
+
+from __future__ import annotations
+
+import pytest
+
+from leveret import (
+    ChannelClosedError,
+    ConnectionClosedError,
+    ConnectionLost,
+    DeadlineExceeded,
+    Outcome,
+    PublishError,
+    PublishNotSent,
+    PublishUnknown,
+)
+
+from ...support.brokers import BrokerUnderTest
+from ...support.proxy import Proxy
+from ...support.threads import start
+from .helpers import connect, count, has, open_channel, shared_queue
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_unknown_when_the_confirm_is_lost(broker: BrokerUnderTest, reset: bool) -> None:
+    with shared_queue(broker) as queue, open_channel(broker) as watcher:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            channel.publish(b"1", routing_key=queue)
+            proxy.hold_to_client()
+            publishing = start(channel.publish, b"2", routing_key=queue)
+            has(watcher, queue, 2)  # it has arrived, which the publisher cannot know
+            proxy.cut(reset=reset)
+            with pytest.raises(PublishUnknown) as caught:
+                publishing.result(5)
+            assert isinstance(caught.value.__cause__, ConnectionLost)
+            assert not caught.value.retryable
+            assert caught.value.routing_key == queue
+            assert caught.value.delivery_tag == 2
+            with pytest.raises((ChannelClosedError, ConnectionClosedError)):
+                channel.publish(b"3", routing_key=queue)
+            connection.close()
+        assert count(watcher, queue) == 2
+
+
+def test_unknown_at_the_deadline_and_known_later(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue:
+        with Proxy(broker.url) as proxy:
+            with connect(proxy.url) as connection:
+                channel = connection.channel()
+                channel.publish(b"1", routing_key=queue)
+                proxy.hold_to_client()
+                with pytest.raises(PublishUnknown) as caught:
+                    channel.publish(b"2", routing_key=queue, timeout=0.1)
+                assert isinstance(caught.value.__cause__, DeadlineExceeded)
+                publication = channel.publish_nowait(b"3", routing_key=queue)
+                with pytest.raises(DeadlineExceeded):
+                    publication.wait(0.05)
+                publisher = channel.publisher(1)
+                publisher.publish(b"4", routing_key=queue)
+                with pytest.raises(DeadlineExceeded):
+                    publisher.publish(b"never sent", routing_key=queue, timeout=0.05)
+                with pytest.raises(DeadlineExceeded):
+                    publisher.flush(0.05)
+                with pytest.raises(DeadlineExceeded):
+                    channel.wait_for_confirms(timeout=0.05)
+                assert publication.outcome is Outcome.PENDING
+                proxy.release()
+                publication.wait()
+                publisher.flush()
+                channel.publish(b"5", routing_key=queue)
+                assert count(channel, queue) == 5
+
+
+def test_not_sent_never_arrives(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue, open_channel(broker) as watcher:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            channel.publish(b"first", routing_key=queue)
+            proxy.hold_to_broker()
+            body = bytes(MIB)
+            publications = [
+                channel.publish_nowait(body, routing_key=queue, persistent=False)
+                for _ in range(24)
+            ]
+            with pytest.raises(PublishNotSent) as caught:  # so much is queued that it waits
+                channel.publish(b"late", routing_key=queue, timeout=0.1)
+            assert isinstance(caught.value.__cause__, DeadlineExceeded)
+            assert caught.value.retryable
+            with pytest.raises(DeadlineExceeded):
+                channel.basic_publish(b"late", routing_key=queue, timeout=0.05)
+            proxy.cut()
+            outcomes = []
+            for publication in publications:
+                with pytest.raises(PublishError):
+                    publication.wait(5)
+                outcomes.append(publication.outcome)
+            unknown = outcomes.count(Outcome.UNKNOWN)
+            assert outcomes == [Outcome.UNKNOWN] * unknown + [Outcome.NOT_SENT] * (24 - unknown)
+            assert outcomes[-1] is Outcome.NOT_SENT
+            assert unknown
+            connection.close()
+        assert 1 <= count(watcher, queue) <= 1 + unknown
+
+
+def test_a_publish_that_waits_for_room_goes_on(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue:
+        with Proxy(broker.url) as proxy:
+            with connect(proxy.url) as connection:
+                channel = connection.channel()
+                channel.publish(b"first", routing_key=queue)
+                proxy.hold_to_broker()
+                publications = [
+                    channel.publish_nowait(bytes(MIB), routing_key=queue, persistent=False)
+                    for _ in range(12)
+                ]
+                late = [
+                    start(channel.publish, b"late", routing_key=queue),
+                    start(channel.basic_publish, b"late", routing_key=queue),
+                ]
+                with pytest.raises(DeadlineExceeded):
+                    publications[-1].wait(0.1)
+                assert not any(task.done for task in late)
+                proxy.release()
+                for task in late:
+                    task.result()
+                for publication in publications:
+                    publication.wait()
+                has(channel, queue, 15)
+
+
+def test_a_publish_that_waits_for_room_is_told_of_the_end(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            channel.publish(b"first", routing_key=queue)
+            proxy.hold_to_broker()
+            for _ in range(12):
+                channel.publish_nowait(bytes(MIB), routing_key=queue, persistent=False)
+            late = [
+                start(channel.publish, b"late", routing_key=queue),
+                start(channel.basic_publish, b"late", routing_key=queue),
+                start(channel.publisher().publish, b"late", routing_key=queue),
+            ]
+            with pytest.raises(DeadlineExceeded):
+                channel.wait_for_confirms(timeout=0.1)
+            assert not any(task.done for task in late)
+            proxy.cut()
+            for task in late:
+                with pytest.raises(
+                    (ChannelClosedError, ConnectionClosedError, PublishNotSent)
+                ) as caught:
+                    task.result(5)
+                assert caught.value.retryable
+            connection.close()
+
+
+def test_confirms_that_came_before_the_end_count(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            publications = [
+                channel.publish_nowait(b"x", routing_key=queue, persistent=False)
+                for _ in range(50)
+            ]
+            channel.wait_for_confirms()
+            proxy.cut()
+            connection.close()
+        assert {p.outcome for p in publications} == {Outcome.CONFIRMED}
+
+
+def test_an_ordinary_close_leaves_nothing_unsaid(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker) as queue, open_channel(broker) as watcher:
+        connection = connect(broker.url)
+        channel = connection.channel()
+        publications = [
+            channel.publish_nowait(b"x", routing_key=queue, persistent=False) for _ in range(200)
+        ]
+        connection.close()
+        assert Outcome.PENDING not in {p.outcome for p in publications}
+        has(watcher, queue, 200)  # they left before the connection was closed
+        assert Outcome.NOT_SENT not in {p.outcome for p in publications}
+
+
+def test_closing_while_the_broker_takes_nothing(broker: BrokerUnderTest) -> None:
+    with Proxy(broker.url) as proxy:
+        connection = connect(proxy.url)
+        channel = connection.channel()
+        proxy.hold_to_broker()
+        publication = channel.publish_nowait(bytes(16 * MIB), routing_key="x")
+        with pytest.raises(DeadlineExceeded):
+            connection.close(timeout=0.2)
+        assert not connection.is_open
+        with pytest.raises(PublishError):
+            publication.wait(5)

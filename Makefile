@@ -54,10 +54,10 @@ $(VENV)/.made-%: $(FRESH)
 	@rm -rf .mypy_cache  # it remembers which packages were missing
 	@touch $@
 
-# Some systems have venv without pip: theirs installs it then.
+# Some systems (Debian without python3-venv) make environments without pip: theirs installs it then.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python'; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { \
-	  rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
-	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+	  $(PYTHON) -m venv --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; fi

@@ -1,0 +1,1 @@
+"""Tests of the protocol layer: two state machines and no socket."""

@@ -1,0 +1,233 @@
+"""Contents: any size, any frames, interleaved; and the bytes on their way out."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+
+import pytest
+
+from leveret import wire
+from leveret.exceptions import EncodeError, RemoteProtocolError
+from leveret.protocol import ClientOptions, Connection, ConnectionClosed, ServerOptions, State
+
+from .pair import NO_PROPERTIES, Pair, decode, deliver, drain, frame, header, of, one, send
+
+
+@pytest.mark.parametrize("frame_max", [4096, 8192, 0])
+@pytest.mark.parametrize("size", [0, 1, 4087, 4088, 4089, 8184, 8185, 65536, 65537, 1_000_000])
+def test_sizes(frame_max: int, size: int) -> None:
+    pair = Pair(ClientOptions(), ServerOptions(frame_max=frame_max)).open()
+    channel = pair.consuming()
+    body = bytes(range(256)) * (size // 256 + 1)
+    body = body[:size]
+    send(channel, body)
+    pair.pump()
+    (published,) = pair.published()
+    assert published.body == body
+    assert type(published.body) is bytes
+    pair.at_server(1).send_deliver("t", 1, False, "", "q", NO_PROPERTIES, body)
+    pair.to_client()
+    assert one(wire.Delivery, pair.client_events).body == body
+    if frame_max:
+        position = 8
+        while position < len(pair.client_sent):
+            length = int.from_bytes(pair.client_sent[position + 3 : position + 7], "big") + 8
+            assert length <= frame_max
+            position += length
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_buffers_are_copied_where_they_may_change(kind: type, size: int, pair: Pair) -> None:
+    source = bytearray(b"a" * size)
+    channel = pair.channel()
+    send(channel, kind(source))
+    source[:] = b"b" * size
+    pair.pump()
+    assert pair.published()[0].body == b"a" * size
+
+
+def test_contents_of_channels_are_interleaved(pair: Pair) -> None:
+    numbers = [pair.consuming(tag=f"t{n}").number for n in (1, 2, 3)]
+    streams = []
+    for number in numbers:
+        data = deliver(1, bytes([number]) * 300, number, f"t{number}", frame_max=58)
+        streams.append(split_frames(data))
+    for frames in zip(*streams, strict=True):
+        for piece in frames:
+            pair.client.receive_data(piece, 0.0)
+    deliveries = of(wire.Delivery, pair.client.events())
+    assert sorted((d.channel, d.body) for d in deliveries) == [
+        (n, bytes([n]) * 300) for n in numbers
+    ]
+
+
+def split_frames(data: bytes) -> list[bytes]:
+    frames, position = [], 0
+    while position < len(data):
+        end = position + 8 + int.from_bytes(data[position + 3 : position + 7], "big")
+        frames.append(data[position:end])
+        position = end
+    return frames
+
+
+def test_other_methods_may_come_between_contents_of_another_channel(pair: Pair) -> None:
+    pair.consuming()
+    pair.answers[wire.QueueDeclare] = None
+    second = pair.channel()
+    second.send_request(wire.QueueDeclare("q"), "declare")
+    first, *rest = split_frames(deliver(1, b"x" * 100, 1, "t", frame_max=50))
+    reply = wire.QueueDeclareOk("q").encode(2)
+    for piece in (first, reply, wire.HEARTBEAT_FRAME, *rest):
+        pair.client.receive_data(piece, 0.0)
+    assert len(of(wire.Delivery, pair.client.events())) == 1
+    assert pair.client.state is State.OPEN
+
+
+def test_a_body_as_large_as_the_field(pair: Pair) -> None:
+    """2^63 bytes are announced; what is there is what costs."""
+    pair.consuming()
+    size = 1 << 63
+    start = wire.BasicDeliver("t", 1, False, "", "q").encode(1) + header(1, size)
+    pair.client.receive_data(start, 0.0)
+    chunk = frame(3, 1, bytes(131072 - 8))
+    tracemalloc.start()
+    for _ in range(16):
+        pair.client.receive_data(chunk, 0.0)
+    assert tracemalloc.get_traced_memory()[0] < 4 << 20
+    tracemalloc.stop()
+    assert pair.client.state is State.OPEN
+    assert pair.client.events() == []
+
+
+def test_empty_body_frames_are_legal_and_cost_nothing(pair: Pair) -> None:
+    pair.consuming()
+    start = wire.BasicDeliver("t", 1, False, "", "q").encode(1) + header(1, 2)
+    pair.client.receive_data(start + frame(3, 1, b"a"), 0.0)
+    empty = frame(3, 1) * 100
+    tracemalloc.start()
+    for _ in range(100):
+        pair.client.receive_data(empty, 0.0)
+    assert tracemalloc.get_traced_memory()[0] < 40_000
+    tracemalloc.stop()
+    pair.client.receive_data(frame(3, 1, b"b") + frame(3, 1), 0.0)
+    assert pair.client.state is State.CLOSED  # the last one belongs to nothing
+    assert one(wire.Delivery, pair.client.events()).body == b"ab"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_largest_body_a_server_takes(whole: bool) -> None:
+    """In one piece or in many, the limit is the same."""
+    pair = Pair(server_options=ServerOptions(max_body=100)).open()
+    channel = pair.channel()
+    send(channel, bytes(100))
+    send(channel, bytes(101))
+    data = drain(pair.client)
+    for position in range(0, len(data), len(data) if whole else 7):
+        pair.server.receive_data(data[position : position + (len(data) if whole else 7)], 0.0)
+    events = pair.server.events()
+    assert len(of(wire.Published, events)) == 1
+    close = decode(drain(pair.server))[-1]
+    assert isinstance(close, wire.ConnectionClose)
+    assert (close.reply_code, close.class_id, close.method_id) == (501, 60, 40)
+    assert close.reply_text == (
+        "FRAME_ERROR - content body size 101 exceeds maximum allowed size 100"
+    )
+
+
+def test_a_frame_that_is_too_large_is_refused_before_it_is_there() -> None:
+    pair = Pair(ClientOptions(frame_max=8192)).open()
+    pair.consuming()
+    pair.client.receive_data(b"\x03\0\1" + (8185).to_bytes(4, "big"), 0.0)
+    error = one(ConnectionClosed, pair.client.events()).error
+    assert isinstance(error, RemoteProtocolError)
+    assert error.reply_code == wire.ReplyCode.FRAME_ERROR
+    assert error.channel == 1
+
+
+def test_half_a_frame_is_not_looked_at_again_and_again(pair: Pair) -> None:
+    """A frame that comes a byte at a time costs its length, not its square."""
+    pair.consuming()
+    data = deliver(1, bytes(20_000))
+    decoded = 0
+
+    def count(frame_: object, event: str, argument: object) -> None:
+        nonlocal decoded
+        name = frame_.f_code.co_name if event == "call" else getattr(argument, "__name__", "")  # type: ignore[attr-defined]
+        if event in ("call", "c_call") and name == "decode_frames":
+            decoded += 1
+
+    sys.setprofile(count)
+    try:
+        for byte in data:
+            pair.client.receive_data(bytes([byte]), 0.0)
+    finally:
+        sys.setprofile(None)
+    assert len(of(wire.Delivery, pair.client.events())) == 1
+    assert 3 <= decoded < 20
+
+
+# -- out ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frame_max", [0, 131072])
+def test_large_bodies_leave_in_chunks(frame_max: int) -> None:
+    pair = Pair(ClientOptions(), ServerOptions(frame_max=frame_max)).open()
+    channel = pair.channel()
+    body = bytes(3 << 20)
+    send(channel, body)
+    send(channel, b"next")
+    waiting = pair.client.bytes_waiting()
+    assert waiting > len(body)
+    pieces = []
+    while piece := pair.client.data_to_send():
+        pieces.append(piece)
+        waiting -= len(piece)
+        assert pair.client.bytes_waiting() == waiting
+    assert waiting == 0
+    assert max(map(len, pieces)) <= 3 * 262144
+    pair.server.receive_data(b"".join(pieces), 0.0)
+    bodies = [p.body for p in of(wire.Published, pair.server.events())]
+    assert bodies == [body, b"next"]
+
+
+def test_many_small_pieces_leave_in_chunks_and_in_order(pair: Pair) -> None:
+    channel = pair.channel()
+    for number in range(20_000):
+        send(channel, b"%05d" % number)
+    pieces = []
+    while piece := pair.client.data_to_send():
+        pieces.append(piece)
+    assert max(map(len, pieces)) < 300_000
+    pair.server.receive_data(b"".join(pieces), 0.0)
+    bodies = [int(p.body) for p in of(wire.Published, pair.server.events())]
+    assert bodies == list(range(20_000))
+
+
+def test_properties_larger_than_a_frame(pair: Pair) -> None:
+    channel = pair.channel()
+    with pytest.raises(EncodeError):
+        send(channel, raw_properties=bytes(131072))
+    assert not pair.client.has_data_to_send()
+
+
+def test_a_delivery_class_of_the_callers() -> None:
+    class Mine(wire.Delivery):
+        __slots__ = ("more",)
+
+    pair = Pair()
+    pair.client = Connection.client(ClientOptions(), Mine)
+    pair.client.initiate(0.0)
+    pair.open()
+    pair.answers[wire.BasicGet] = lambda at_server, method: at_server.send_get_ok(
+        2, False, "", "q", 0, NO_PROPERTIES, b"got"
+    )
+    channel = pair.consuming()
+    pair.deliver(channel, 1)
+    for piece in deliver(3, b"cut"):
+        pair.client.receive_data(bytes([piece]), 0.0)
+    channel.send_request(wire.BasicGet("q"), None)
+    pair.pump()
+    assert type(pair.replies()[-1].reply) is Mine
+    assert [type(e) for e in of(wire.Delivery, pair.client_events)] == [Mine, Mine]

@@ -1,0 +1,398 @@
+"""Settling: what the broker is told is what the user said, in fewer frames."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from leveret import wire
+from leveret.protocol import ClientChannel, State
+from leveret.protocol.settle import SettleTracker
+
+from .pair import NO_PROPERTIES, Pair, decode, drain
+
+
+def frames(pair: Pair) -> list[tuple[int, bool]]:
+    """The acks that leave now."""
+    acks = decode(drain(pair.client))
+    assert all(isinstance(ack, wire.BasicAck) for ack in acks), acks
+    return [(a.delivery_tag, a.multiple) for a in acks if isinstance(a, wire.BasicAck)]
+
+
+def with_deliveries(pair: Pair, count: int) -> ClientChannel:
+    channel = pair.consuming()
+    pair.deliver(channel, *range(1, count + 1))
+    return channel
+
+
+def test_acks_in_order_leave_as_one(pair: Pair) -> None:
+    channel = with_deliveries(pair, 5)
+    for tag in (1, 2, 3):
+        channel.send_ack(tag)
+    assert pair.client.has_data_to_send()
+    assert frames(pair) == [(3, True)]
+    channel.send_ack(4)
+    assert frames(pair) == [(4, False)]
+    assert frames(pair) == []
+    assert len(channel.unsettled) == 1
+
+
+def test_acks_out_of_order_do_not(pair: Pair) -> None:
+    channel = with_deliveries(pair, 5)
+    for tag in (2, 4, 1, 3):
+        channel.send_ack(tag)
+    assert frames(pair) == [(2, False), (4, False), (3, True)]
+    assert len(channel.unsettled) == 1
+
+
+def test_an_ack_without_need_counts_for_nothing(pair: Pair) -> None:
+    channel = pair.consuming()
+    channel.send_request(wire.BasicConsume("q", "free", no_ack=True), None)
+    pair.pump()
+    pair.deliver(channel, 1)
+    pair.deliver(channel, 2, consumer_tag="free")
+    pair.deliver(channel, 3)
+    channel.send_ack(1)
+    channel.send_ack(3)
+    assert frames(pair) == [(3, True)]
+
+
+@pytest.mark.parametrize("what", ["publish", "request", "method", "nack", "reject", "close"])
+def test_acks_do_not_fall_behind_what_follows(pair: Pair, what: str) -> None:
+    channel = with_deliveries(pair, 4)
+    channel.send_ack(1)
+    channel.send_ack(2)
+    if what == "publish":
+        channel.send_publish("", "q", NO_PROPERTIES, b"x", False)
+    elif what == "request":
+        channel.send_request(wire.TxSelect(), None)
+    elif what == "method":
+        channel.send_method(wire.QueueDelete("q", nowait=True))
+    elif what == "nack":
+        channel.send_nack(3)
+    elif what == "reject":
+        channel.send_reject(3)
+    else:
+        channel.send_close()
+    first, second = decode(drain(pair.client))
+    assert first == wire.BasicAck(2, True)
+    assert not isinstance(second, wire.BasicAck)
+
+
+def test_acks_leave_before_the_connection_closes(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    channel.send_ack(1)
+    channel.send_ack(2)
+    pair.client.send_close()
+    assert [type(item) for item in decode(drain(pair.client))] == [
+        wire.BasicAck,
+        wire.ConnectionClose,
+    ]
+
+
+def test_acks_of_many_channels_in_turns(pair: Pair) -> None:
+    channels = [with_deliveries(pair, 4) for _ in range(3)]
+    for tag in (1, 2, 3, 4):
+        for channel in channels:
+            channel.send_ack(tag)
+    acks = decode(drain(pair.client))
+    assert acks == [wire.BasicAck(4, True)] * 3
+    assert [ack.channel for ack in acks] == [1, 2, 3]
+
+
+def test_acks_of_a_dead_channel_do_not_leave(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    channel.send_ack(1)
+    pair.at_server(1).send_close(406, "x")
+    pair.to_client()
+    assert [type(item) for item in decode(drain(pair.client))] == [wire.ChannelCloseOk]
+
+
+def test_all_means_all_that_came(pair: Pair) -> None:
+    """The broker would count what is still under way."""
+    channel = with_deliveries(pair, 3)
+    channel.send_ack(3)
+    channel.send_ack(0, multiple=True)
+    assert frames(pair) == [(3, False), (2, True)]
+    channel.send_ack(0, multiple=True)
+    channel.send_nack(0, multiple=True)
+    assert frames(pair) == []
+    pair.deliver(channel, 4, 5)
+    channel.send_nack(0, multiple=True)
+    assert decode(drain(pair.client)) == [wire.BasicNack(5, True, True)]
+
+
+def test_a_transaction_merges_nothing(pair: Pair) -> None:
+    """After a rollback the first delivery is unsettled again, and nobody has acked it."""
+    channel = with_deliveries(pair, 3)
+    channel.send_request(wire.TxSelect(), None)
+    channel.send_ack(1)
+    channel.send_request(wire.TxRollback(), None)
+    drain(pair.client)
+    channel.send_ack(2)
+    channel.send_ack(3)
+    assert frames(pair) == [(2, False), (3, False)]
+
+
+def test_recover(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    assert not channel.unsettled.is_lost(1)
+    channel.send_request(wire.BasicRecover(True), None)
+    assert channel.unsettled.is_lost(1)
+    pair.deliver(channel, 3)
+    assert channel.unsettled.is_lost(3)
+    pair.pump()
+    assert len(channel.unsettled) == 0
+    pair.deliver(channel, 4)
+    assert [channel.unsettled.is_lost(tag) for tag in (1, 2, 3, 4)] == [True, True, True, False]
+    channel.send_ack(4)
+    assert frames(pair) == [(4, False)]
+
+
+def test_recover_async(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    channel.send_method(wire.BasicRecoverAsync(True))
+    assert channel.unsettled.is_lost(2)
+    assert len(channel.unsettled) == 0
+
+
+# -- against a broker that keeps a set ---------------------------------------------------------
+
+
+class Broker:
+    """The unacked deliveries of one channel, as RabbitMQ keeps them."""
+
+    def __init__(self) -> None:
+        self.unacked: dict[int, None] = {}
+        self.next_tag = 1
+        self.transaction: list[int] | None = None
+
+    def handle(self, item: wire.Item) -> wire.Method | None:
+        if isinstance(item, wire.BasicAck | wire.BasicNack):
+            self.settle(item.delivery_tag, item.multiple)
+        elif isinstance(item, wire.BasicReject):
+            self.settle(item.delivery_tag, False)
+        elif isinstance(item, wire.BasicRecover):
+            self.unacked.clear()
+            return wire.BasicRecoverOk()
+        elif isinstance(item, wire.TxSelect):
+            self.transaction = []
+            return wire.TxSelectOk()
+        elif isinstance(item, wire.TxRollback):
+            assert self.transaction is not None
+            tags = sorted([*self.unacked, *self.transaction])
+            self.unacked = dict.fromkeys(tags)
+            self.transaction = []
+            return wire.TxRollbackOk()
+        elif isinstance(item, wire.BasicQos):
+            return wire.BasicQosOk()
+        else:
+            raise AssertionError(item)
+        return None
+
+    def settle(self, tag: int, multiple: bool) -> None:
+        if multiple and tag == 0:
+            found = list(self.unacked)
+        else:
+            assert tag in self.unacked, f"unknown delivery tag {tag}"
+            found = [t for t in self.unacked if t == tag or (multiple and t < tag)]
+        for number in found:
+            del self.unacked[number]
+        if self.transaction is not None:
+            self.transaction += found
+
+
+class Settling(RuleBasedStateMachine):
+    """A client settles at random; `mine` is what its user has yet to settle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair().open()
+        self.channel = self.pair.consuming()
+        self.channel.send_request(wire.BasicConsume("q", "free", no_ack=True), None)
+        self.pair.pump()
+        self.broker = Broker()
+        self.under_way: list[bytes] = []  # from the broker
+        self.tags_under_way: list[list[int]] = []
+        self.mine: dict[int, None] = {}
+        self.settled_in_transaction: list[int] = []
+        self.recovering = 0
+
+    # the broker
+
+    @rule(count=st.integers(1, 5), free=st.booleans())
+    def deliver(self, count: int, free: bool) -> None:
+        for _ in range(count):
+            tag = self.broker.next_tag
+            self.broker.next_tag += 1
+            if not free:
+                self.broker.unacked[tag] = None
+            self.under_way.append(
+                b"".join(
+                    [
+                        wire.encode_deliver(
+                            1, "free" if free else "t", tag, False, "", "q", b"\0\0", b"x", 0
+                        )  # type: ignore[list-item]
+                    ]
+                )
+            )
+            self.tags_under_way.append([] if free else [tag])
+
+    @rule()
+    def reach_the_broker(self) -> None:
+        for item in decode(drain(self.pair.client)):
+            reply = self.broker.handle(item)
+            if reply is not None:
+                self.under_way.append(reply.encode(1))
+                self.tags_under_way.append([])
+
+    @rule(count=st.integers(1, 10))
+    def reach_the_client(self, count: int) -> None:
+        for data, tags in zip(self.under_way[:count], self.tags_under_way, strict=False):
+            self.pair.client.receive_data(data, 0.0)
+            for tag in tags:
+                if not self.channel.unsettled.is_lost(tag):
+                    self.mine[tag] = None
+        del self.under_way[:count], self.tags_under_way[:count]
+
+    # the user
+
+    def take(self, index: int, multiple: bool) -> int:
+        tag = list(self.mine)[index % len(self.mine)]
+        for number in list(self.mine):
+            if number == tag or (multiple and number < tag):
+                del self.mine[number]
+                self.settled_in_transaction.append(number)
+        return tag
+
+    @precondition(lambda self: self.mine)
+    @rule(index=st.integers(0, 20), multiple=st.booleans())
+    def ack(self, index: int, multiple: bool) -> None:
+        self.channel.send_ack(self.take(index, multiple), multiple)
+
+    @precondition(lambda self: self.mine)
+    @rule(count=st.integers(1, 8))
+    def ack_in_order(self, count: int) -> None:
+        for _ in range(min(count, len(self.mine))):
+            self.channel.send_ack(self.take(0, False))
+
+    @precondition(lambda self: self.mine)
+    @rule(index=st.integers(0, 20), multiple=st.booleans())
+    def nack(self, index: int, multiple: bool) -> None:
+        self.channel.send_nack(self.take(index, multiple), multiple)
+
+    @precondition(lambda self: self.mine)
+    @rule(index=st.integers(0, 20))
+    def reject(self, index: int) -> None:
+        self.channel.send_reject(self.take(index, False))
+
+    @precondition(lambda self: not self.channel.unsettled.transactional)
+    @rule()
+    def ack_all(self) -> None:
+        if self.mine:
+            self.take(len(self.mine) - 1, True)
+        self.channel.send_ack(0, multiple=True)
+
+    @rule()
+    def ask(self) -> None:
+        self.channel.send_request(wire.BasicQos(0, 10), None)
+
+    @precondition(lambda self: not self.channel.unsettled.transactional)
+    @rule()
+    def recover(self) -> None:
+        self.channel.send_request(wire.BasicRecover(True), None)
+        self.mine.clear()
+
+    @precondition(lambda self: not self.channel.unsettled.is_lost(10**9))
+    @rule()
+    def start_transactions(self) -> None:
+        if not self.channel.unsettled.transactional:
+            self.settled_in_transaction = []
+            self.channel.send_request(wire.TxSelect(), None)
+
+    @precondition(lambda self: self.channel.unsettled.transactional)
+    @rule()
+    def roll_back(self) -> None:
+        self.channel.send_request(wire.TxRollback(), None)
+        for tag in self.settled_in_transaction:
+            self.mine[tag] = None
+        self.mine = dict.fromkeys(sorted(self.mine))
+        self.settled_in_transaction = []
+
+    @invariant()
+    def the_broker_knows(self) -> None:
+        assert self.pair.client.state is State.OPEN
+
+    @rule()
+    def all_arrives(self) -> None:
+        self.reach_the_broker()
+        self.reach_the_client(len(self.under_way))
+        assert set(self.broker.unacked) == set(self.mine)
+        if not self.channel.unsettled.transactional:
+            assert len(self.channel.unsettled) == len(self.mine)
+
+    def teardown(self) -> None:
+        self.all_arrives()
+
+
+Settling.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestSettling = Settling.TestCase
+
+
+# -- the price ---------------------------------------------------------------------------------
+
+
+def seconds(unsettled: int, count: int, last: bool) -> float:
+    """The price of `count` deliveries and their acks with others unsettled."""
+    tracker = SettleTracker(1)
+    for tag in range(1, unsettled + 1):
+        tracker.delivered(tag)
+    start = time.perf_counter()
+    for tag in range(unsettled + 1, unsettled + count + 1):
+        tracker.delivered(tag)
+        settled = tag if last else tag - unsettled
+        if not tracker.ack_front(settled):
+            tracker.settle(settled, False)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_price_of_an_ack_does_not_depend_on_what_is_unsettled(last: bool) -> None:
+    few = min(seconds(1, 5000, last) for _ in range(3))
+    many = min(seconds(50_000, 5000, last) for _ in range(3))
+    assert many < few * 20
+
+
+def test_one_old_delivery_does_not_make_the_rest_pile_up() -> None:
+    tracker = SettleTracker(1)
+    tracker.delivered(1)
+    tag = 1
+    for _ in range(1000):
+        for _ in range(50):
+            tag += 1
+            tracker.delivered(tag)
+        for number in range(tag - 49, tag + 1):
+            tracker.settle(number, False)
+        assert len(tracker) == 1
+    tracker.delivered(tag + 1)
+    assert len(tracker._tags) + len(tracker._holes) < 300
+
+
+def test_two_old_deliveries_neither() -> None:
+    tracker = SettleTracker(1)
+    for tag in range(1, 20_000):
+        tracker.delivered(tag)
+        if tag > 2:
+            tracker.settle(tag - 1, False)
+        assert len(tracker._tags) < 300
+    assert len(tracker) == 2
+    assert tracker.last() == 19_999

@@ -17,27 +17,36 @@ def reply_text(text: str) -> str:
     return text if len(raw) <= SHORTSTR_MAX else raw[:SHORTSTR_MAX].decode(errors="ignore")
 
 
-def misplaced(item: wire.Item, message: str) -> RemoteProtocolError:
-    """504: what does not belong on its channel."""
-    method = item if isinstance(item, wire.Method) else None
+def _key(item: wire.Item) -> int:
+    """The number of the method that an item is, or began with; 0 for other frames."""
+    if isinstance(item, wire.Method):
+        return item.key
+    if isinstance(item, wire.Delivery):
+        return (wire.BasicGetOk if item.consumer_tag is None else wire.BasicDeliver).key
+    if isinstance(item, wire.Returned):
+        return wire.BasicReturn.key
+    return wire.BasicPublish.key if isinstance(item, wire.Published) else 0
+
+
+def _fault(item: wire.Item, reply_code: int, message: str) -> RemoteProtocolError:
+    key = _key(item)
     return RemoteProtocolError(
         message,
-        reply_code=wire.ReplyCode.CHANNEL_ERROR,
+        reply_code=reply_code,
         channel=item.channel,
-        class_id=method.key >> 16 if method else 0,
-        method_id=method.key & 0xFFFF if method else 0,
+        class_id=key >> 16,
+        method_id=key & 0xFFFF,
     )
 
 
-def unimplemented(method: wire.Method) -> RemoteProtocolError:
+def misplaced(item: wire.Item, message: str) -> RemoteProtocolError:
+    """504: what does not belong on its channel."""
+    return _fault(item, wire.ReplyCode.CHANNEL_ERROR, message)
+
+
+def unimplemented(item: wire.Item) -> RemoteProtocolError:
     """503: a method that has no place there at all."""
-    return RemoteProtocolError(
-        "unimplemented method",
-        reply_code=wire.ReplyCode.COMMAND_INVALID,
-        channel=method.channel,
-        class_id=method.key >> 16,
-        method_id=method.key & 0xFFFF,
-    )
+    return _fault(item, wire.ReplyCode.COMMAND_INVALID, "unimplemented method")
 
 
 def unexpected_heartbeat(item: wire.Heartbeat) -> RemoteProtocolError:

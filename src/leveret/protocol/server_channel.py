@@ -170,7 +170,7 @@ class ServerChannel(Channel):
 
     def _receive_content(self, content: wire.Content) -> None:
         if not isinstance(content, wire.Published):
-            raise self._unimplemented_content(content)
+            raise unimplemented(content)
         limit = self._connection.side.max_body
         if limit and len(content.body) > limit:
             raise RemoteProtocolError(
@@ -180,14 +180,6 @@ class ServerChannel(Channel):
                 method_id=wire.BasicPublish.method_id,
             )
         self._connection.emit(content)
-
-    def _unimplemented_content(self, content: wire.Content) -> RemoteProtocolError:
-        kind: type[wire.Method] = wire.BasicReturn
-        if isinstance(content, wire.Delivery):
-            kind = wire.BasicGetOk if content.consumer_tag is None else wire.BasicDeliver
-        method = kind()
-        method.channel = self.number
-        return unimplemented(method)
 
     def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
         if close.reply_code == wire.ReplyCode.SUCCESS:

@@ -63,8 +63,8 @@ class SettleTracker:
         return tag <= self._floor or self._recovering > 0
 
     def last(self) -> int:
-        """The highest unsettled tag; 0 where there is none."""
-        return self._tags[-1] if self._tags else 0
+        """The highest unsettled tag; 0 where there is none, or all are lost."""
+        return self._tags[-1] if self._tags and not self._recovering else 0
 
     def ack_front(self, tag: int) -> bool:
         """Keep back the ack of `tag` if it is the front; else False, and nothing is done."""

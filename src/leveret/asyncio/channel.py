@@ -515,9 +515,10 @@ class Channel(BaseChannel):
         kept = self.kept(queue) if no_ack else None
         if kept is None:
             reply = await self._call(wire.BasicGet(queue, no_ack), timeout)
-            if not isinstance(reply, Delivery):
+            got = reply if isinstance(reply, Delivery) else None
+            kept = self.in_order(queue, got) if no_ack else got
+            if kept is None:
                 return None
-            kept = reply
         return self.got(queue, no_ack, kept)
 
     basic_get = get

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
@@ -21,11 +22,7 @@ from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
-from ..exceptions import (
-    ConnectFailed,
-    ConnectionLost,
-    LeveretError,
-)
+from ..exceptions import ConnectFailed, ConnectionLost, LeveretError
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
@@ -46,10 +43,12 @@ class Waiter:
         self._future: asyncio.Future[object] = self._loop.create_future()
         self.abandoned = False
 
-    def set_result(self, value: object) -> None:
-        """Wake it with a value."""
-        if not self._future.done():
-            self._future.set_result(value)
+    def set_result(self, value: object) -> bool:
+        """Wake it with a value; False if it was cancelled or is late, but had no turn since."""
+        if self._future.done():
+            return False
+        self._future.set_result(value)
+        return True
 
     def set_error(self, error: BaseException) -> None:
         """Wake it with an error."""
@@ -469,27 +468,51 @@ async def open_core(parameters: Parameters) -> Core:
 
 
 async def _connect(core: Core, deadline: Deadline, where: str) -> None:
+    """Connect to the first address of the host that answers; TLS included."""
     parameters = core.parameters
     context = parameters.make_ssl_context()
+    hostname = (parameters.server_hostname or parameters.host) if context else None
+    loop = asyncio.get_running_loop()
     try:
-        await _within(
+        infos = await _within(
             deadline,
-            asyncio.get_running_loop().create_connection(
-                lambda: core,
-                parameters.host,
-                parameters.port,
-                ssl=context,
-                server_hostname=(
-                    (parameters.server_hostname or parameters.host) if context else None
-                ),
-                happy_eyeballs_delay=0.25,
-            ),
-            f"connecting to {where}",
+            loop.getaddrinfo(parameters.host, parameters.port, type=socket.SOCK_STREAM),
+            f"resolving {parameters.host!r}",
         )
     except LeveretError:
         raise
-    except (OSError, ValueError) as error:
-        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+    except (OSError, UnicodeError) as error:
+        raise ConnectFailed(f"cannot resolve {parameters.host!r}: {error}") from error
+    failures: list[str] = []
+    for left, (family, kind, proto, _, address) in zip(
+        range(len(infos), 0, -1), infos, strict=True
+    ):
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            async with asyncio.timeout(deadline.remaining() / left):
+                await loop.sock_connect(sock, address)
+        except OSError as error:  # TimeoutError included
+            sock.close()
+            failures.append(f"{address[0]}: {error.strerror or error or 'no answer in time'}")
+            continue
+        except BaseException:
+            sock.close()
+            raise
+        opening = loop.create_connection(
+            lambda: core, sock=sock, ssl=context, server_hostname=hostname
+        )
+        try:
+            await _within(deadline, opening, f"connecting to {where}")
+        except LeveretError:
+            raise
+        except (OSError, ValueError) as error:
+            raise ConnectFailed(f"TLS with {where} failed: {error}") from error
+        return
+    if not deadline.remaining():
+        raise deadline.exceeded(f"connecting to {where}")
+    raise ConnectFailed(f"cannot connect to {where}: {'; '.join(failures)}")
 
 
 async def _within(deadline: Deadline, awaitable: Awaitable[T], operation: str) -> T:

@@ -100,6 +100,17 @@ class BaseChannel:
         waiting = self._kept.get(queue)
         return waiting.popleft() if waiting else None
 
+    def in_order(self, queue: str, delivery: Delivery | None) -> Delivery | None:
+        """What a `get` gives that has brought `delivery`: the reply to an earlier one, given up
+        while this one waited, comes before it.
+        """
+        kept = self.kept(queue)
+        if kept is None:
+            return delivery
+        if delivery is not None:
+            self.keep(queue, delivery)
+        return kept
+
     def got(self, queue: str, no_ack: bool, delivery: Delivery) -> Delivery:
         """Give a message of basic.get its owner."""
         owner = self._gets.get(no_ack)

@@ -46,8 +46,8 @@ class Waiter(Protocol):
 
     abandoned: bool
 
-    def set_result(self, value: object) -> None:
-        """Wake it with a value."""
+    def set_result(self, value: object) -> bool:
+        """Wake it with a value; False if it has given up, but could not say so yet."""
 
     def set_error(self, error: BaseException) -> None:
         """Wake it with an error."""
@@ -58,8 +58,9 @@ class _Nobody:
 
     abandoned = False
 
-    def set_result(self, value: object) -> None:
+    def set_result(self, value: object) -> bool:
         """Nothing to do."""
+        return True
 
     def set_error(self, error: BaseException) -> None:
         """Nothing to do: what fails here fails for everybody on the channel."""
@@ -140,10 +141,8 @@ class BaseCore:
         elif isinstance(reply, wire.BasicCancelOk):
             self._on_cancel_ok(event.channel, reply.consumer_tag)
         waiter: Waiter = event.token  # type: ignore[assignment]
-        if waiter.abandoned:
+        if waiter.abandoned or not waiter.set_result(event):
             self.undo(event)
-        else:
-            waiter.set_result(event)
 
     def _on_consume_ok(self, number: int, consumer_tag: str) -> None:
         handle = self.protocol.channels.get(number)

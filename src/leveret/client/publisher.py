@@ -89,9 +89,9 @@ class _Both:
         self.second = second
         self.abandoned = False
 
-    def set_result(self, value: object) -> None:
+    def set_result(self, value: object) -> bool:
         self.first.set_result(value)
-        self.second.set_result(value)
+        return self.second.set_result(value)
 
     def set_error(self, error: BaseException) -> None:
         self.first.set_error(error)

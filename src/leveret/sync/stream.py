@@ -200,9 +200,10 @@ def open_stream(parameters: Parameters, deadline: Deadline) -> Stream:
     context = parameters.make_ssl_context()
     where = f"{parameters.host}:{parameters.port}"
     failures: list[str] = []
-    for family, address in _resolve(parameters.host, parameters.port, deadline):
+    addresses = _resolve(parameters.host, parameters.port, deadline)
+    for index, (family, address) in enumerate(addresses):
         try:
-            sock = _connect(family, address, deadline)
+            sock = _connect(family, address, deadline.remaining() / (len(addresses) - index))
         except OSError as error:
             failures.append(f"{address[0]}: {error.strerror or error}")
             if not deadline.remaining():
@@ -227,10 +228,10 @@ def open_stream(parameters: Parameters, deadline: Deadline) -> Stream:
     raise ConnectFailed(f"cannot connect to {where}: {'; '.join(failures)}")
 
 
-def _connect(family: int, address: _Address, deadline: Deadline) -> socket.socket:
+def _connect(family: int, address: _Address, timeout: float) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(max(deadline.remaining(), 0.001))
+        sock.settimeout(max(timeout, 0.001))
         sock.connect(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

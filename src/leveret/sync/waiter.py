@@ -22,12 +22,14 @@ class Waiter:
         self._error: BaseException | None = None
         self.abandoned = False
 
-    def set_result(self, value: object) -> None:
-        """Wake it with a value."""
-        if not self._done:
-            self._done = True
-            self._value = value
-            self._lock.release()
+    def set_result(self, value: object) -> bool:
+        """Wake it with a value; False if it was woken before."""
+        if self._done:
+            return False
+        self._done = True
+        self._value = value
+        self._lock.release()
+        return True
 
     def set_error(self, error: BaseException) -> None:
         """Wake it with an error."""

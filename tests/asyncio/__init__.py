@@ -1,0 +1,1 @@
+"""The asyncio client: what has no blocking twin."""

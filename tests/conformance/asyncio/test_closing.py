@@ -1,0 +1,143 @@
+"""The broker ends the connection: everybody who waits is told, at once, in its words."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from leveret import (
+    ChannelClosedError,
+    ConnectionClosedError,
+    ConnectionForced,
+    ConnectionLost,
+    HeartbeatTimeout,
+    Outcome,
+    PublishNotSent,
+    PublishUnknown,
+)
+
+from ...support.brokers import BrokerUnderTest
+from ...support.proxy import Proxy
+from ...support.tasks import Signal, aside, start
+from .helpers import connect, exclusive_queue, get, open_connection
+
+AT_ONCE = 1.0  # seconds
+
+
+async def test_an_operator_closes_the_connections(broker: BrokerUnderTest) -> None:
+    connection = await connect(broker.url)
+    closed = Signal()
+    connection.on_close = closed
+    channels = [await connection.channel() for _ in range(3)]
+    queue = await exclusive_queue(channels[0], b"1")
+    delivery = await get(channels[0], queue)
+    consumers = [await channel.consume(queue) for channel in channels]
+    waiting = [start(consumer.get) for consumer in consumers]
+    iterating = start(_iterate, consumers[0])
+    await aside(broker.close_connections, "maintenance tonight")
+    (error,) = await closed.next()
+    began = time.monotonic()
+    assert isinstance(error, ConnectionForced)
+    assert error.reply_code == 320
+    assert error.reply_text == "CONNECTION_FORCED - maintenance tonight"
+    assert error.retryable
+    for task in [*waiting, iterating]:
+        with pytest.raises(ChannelClosedError) as caught:
+            await task.result(AT_ONCE)
+        assert caught.value.reason is error
+        assert "maintenance tonight" in str(caught.value)
+    assert time.monotonic() - began < AT_ONCE
+    assert connection.close_reason is error
+    assert not connection.is_open
+    assert not any(channel.is_open for channel in channels)
+    assert delivery.lost
+    for call in (
+        lambda: connection.channel(),
+        lambda: channels[0].publish(b"", routing_key=queue),
+        lambda: channels[1].queue_declare(),
+    ):
+        with pytest.raises((ChannelClosedError, ConnectionClosedError)) as refused:
+            await call()
+        assert refused.value.reason is error
+    with pytest.raises(ChannelClosedError):
+        delivery.ack()
+    await connection.close()
+    async with open_connection(broker) as again:
+        assert again.is_open
+
+
+async def _iterate(consumer) -> None:  # type: ignore[no-untyped-def]
+    async for delivery in consumer:
+        delivery.ack()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_is_cut(broker: BrokerUnderTest, reset: bool) -> None:
+    with Proxy(broker.url) as proxy:
+        connection = await connect(proxy.url)
+        closed = Signal()
+        connection.on_close = closed
+        channel = await connection.channel()
+        queue = await exclusive_queue(channel)
+        consumer = await channel.consume(queue)
+        await channel.publish(b"x", routing_key=queue)
+        delivery = await consumer.get()
+        proxy.hold_to_client()
+        publication = channel.publish_nowait(b"y", routing_key=queue)
+        waiting = [
+            start(consumer.get),
+            start(channel.queue_declare, queue, passive=True),
+            start(channel.basic_qos, 5),
+            start(connection.channel),
+            start(connection.update_secret, "x"),
+            start(publication.wait),
+        ]
+        assert not any(task.done for task in waiting)
+        proxy.cut(reset=reset)
+        (error,) = await closed.next(AT_ONCE)
+        assert isinstance(error, ConnectionLost)
+        assert isinstance(error, OSError)
+        for task in waiting:
+            with pytest.raises(
+                (
+                    ConnectionLost,
+                    ChannelClosedError,
+                    ConnectionClosedError,
+                    PublishNotSent,
+                    PublishUnknown,
+                )
+            ) as caught:
+                await task.result(AT_ONCE)
+            assert caught.value is error or error in (
+                caught.value.__cause__,
+                getattr(caught.value, "reason", None),
+            )
+        assert publication.outcome in (Outcome.UNKNOWN, Outcome.NOT_SENT)
+        assert delivery.lost
+        assert connection.close_reason is error
+        await connection.close()
+
+
+async def test_heartbeats(broker: BrokerUnderTest) -> None:
+    async with open_connection(broker, heartbeat=1) as idle:
+        idle_closed = Signal()
+        idle.on_close = idle_closed
+        with Proxy(broker.url) as proxy:
+            connection = await connect(proxy.url, heartbeat=1)
+            closed = Signal()
+            connection.on_close = closed
+            channel = await connection.channel()
+            consumer = await channel.consume(await exclusive_queue(channel))
+            waiting = start(consumer.get)
+            proxy.hold_to_client()
+            (error,) = await closed.next(5)  # two intervals without a word
+            assert isinstance(error, HeartbeatTimeout)
+            with pytest.raises(ChannelClosedError, match="nothing was received"):
+                await waiting.result(AT_ONCE)
+            await connection.close()
+        # both sides of the idle connection have heard from each other meanwhile; RabbitMQ would
+        # have ended it after three intervals
+        with pytest.raises(TimeoutError):
+            await idle_closed.next(1.2)
+        await exclusive_queue(await idle.channel())

@@ -1,0 +1,129 @@
+# Made by tools/async_to_sync.py from conformance/asyncio/test_deadlines.py: change it there.
+"""Operations that are given up: the connection, the channel and the next reply are as they were."""
+
+from __future__ import annotations
+
+import pytest
+
+from leveret import ConfigurationError, DeadlineExceeded, LocalProtocolError
+
+from ...support.brokers import BrokerUnderTest
+from ...support.proxy import Proxy
+from ...support.threads import eventually
+from .helpers import connect, count, has, open_channel, shared_queue, unique
+
+
+def test_every_operation_has_a_deadline(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, b"1") as queue:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            proxy.hold_to_client()
+            exchange = unique("exchange")
+            for operation, call in (
+                ("channel.open", lambda: connection.channel(timeout=0.02)),
+                ("queue.declare", lambda: channel.queue_declare(queue, passive=True, timeout=0.02)),
+                ("queue.bind", lambda: channel.queue_bind(queue, "amq.fanout", timeout=0.02)),
+                ("queue.unbind", lambda: channel.queue_unbind(queue, "amq.fanout", timeout=0.02)),
+                ("queue.purge", lambda: channel.queue_purge("", timeout=0.02)),
+                ("exchange.declare", lambda: channel.exchange_declare(exchange, timeout=0.02)),
+                ("exchange.delete", lambda: channel.exchange_delete(exchange, timeout=0.02)),
+                ("basic.qos", lambda: channel.basic_qos(7, timeout=0.02)),
+                ("basic.recover", lambda: channel.basic_recover(timeout=0.02)),
+                ("basic.cancel", lambda: channel.basic_cancel("x", timeout=0.02)),
+                ("confirm.select", lambda: channel.confirm_select(timeout=0.02)),
+                ("connection.update-secret", lambda: connection.update_secret("x", timeout=0.02)),
+                ("channel.close", lambda: channel.close(timeout=0.02)),
+                ("connection.close", lambda: connection.close(timeout=0.02)),
+            ):
+                with pytest.raises(DeadlineExceeded, match=f"^{operation} ") as caught:
+                    call()
+                assert isinstance(caught.value, TimeoutError)
+            assert not connection.is_open
+
+
+def test_late_replies_find_their_owners(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, b"1", b"2") as queue:
+        with Proxy(broker.url) as proxy:
+            with connect(proxy.url) as connection:
+                channel = connection.channel()
+                proxy.hold_to_client()
+                for _ in range(3):
+                    with pytest.raises(DeadlineExceeded):
+                        channel.queue_declare(queue, passive=True, timeout=0.02)
+                with pytest.raises(DeadlineExceeded):
+                    channel.basic_qos(3, timeout=0.02)
+                proxy.release()
+                other = (channel.queue_declare(exclusive=True)).queue
+                assert other != queue
+                assert count(channel, queue) == 2
+
+
+def test_a_message_got_too_late_goes_back(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, b"1") as queue, open_channel(broker) as other:
+        with Proxy(broker.url) as proxy:
+            with connect(proxy.url) as connection:
+                channel = connection.channel()
+                proxy.hold_to_client()
+                with pytest.raises(DeadlineExceeded):
+                    channel.get(queue, timeout=0.05)
+                has(other, queue, 0)
+                proxy.release()
+                has(other, queue, 1)
+                proxy.hold_to_client()
+                with pytest.raises(DeadlineExceeded):
+                    channel.get(queue, no_ack=True, timeout=0.05)
+                has(other, queue, 0)
+                proxy.release()
+                # there is no way back to the queue: the next `get` has it
+                delivery = channel.get(queue, no_ack=True)
+                if delivery is None:  # it overtook the late reply
+                    delivery = channel.get(queue, no_ack=True)
+                assert delivery is not None
+                assert delivery.body == b"1"
+
+
+def test_a_consumer_that_starts_too_late_is_cancelled(broker: BrokerUnderTest) -> None:
+    with shared_queue(broker, b"1", b"2") as queue, open_channel(broker) as other:
+        with Proxy(broker.url) as proxy:
+            with connect(proxy.url) as connection:
+                channel = connection.channel()
+                channel.basic_qos(100)
+                proxy.hold_to_client()
+                with pytest.raises(DeadlineExceeded):
+                    channel.consume(queue, timeout=0.05)
+                has(other, queue, 0)
+                proxy.release()
+
+                def is_cancelled() -> bool:
+                    found = other.queue_declare(queue, passive=True)
+                    return found.consumer_count == 0 and found.message_count == 2
+
+                eventually(is_cancelled)
+                assert channel.is_open
+
+
+def test_a_channel_that_opens_too_late_is_closed(broker: BrokerUnderTest) -> None:
+    with Proxy(broker.url) as proxy:
+        with connect(proxy.url, channel_max=1) as connection:
+            proxy.hold_to_client()
+            with pytest.raises(DeadlineExceeded):
+                connection.channel(timeout=0.05)
+            proxy.release()
+
+            def has_room() -> bool:
+                try:
+                    connection.channel()
+                except LocalProtocolError:
+                    return False
+                return True
+
+            eventually(has_room)
+
+
+def test_timeouts_that_make_no_sense(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        for timeout in (-1, float("nan")):
+            with pytest.raises(ConfigurationError, match="timeout"):
+                channel.queue_declare(exclusive=True, timeout=timeout)
+        channel.queue_declare(exclusive=True, timeout=float("inf"))

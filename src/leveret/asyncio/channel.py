@@ -16,6 +16,7 @@ from ..client.results import QueueDeclared
 from ..exceptions import DeadlineExceeded, PublishNotSent, PublishUnknown
 from ..types import Buffer
 from .consumer import Consumer, run_callback
+from .opening import opening
 from .publisher import Publication, Publisher
 from .transport import spawn
 
@@ -415,6 +416,7 @@ class Channel(BaseChannel):
 
     # -- consuming -------------------------------------------------------------------------
 
+    @opening
     async def consume(
         self,
         queue: str,
@@ -456,6 +458,7 @@ class Channel(BaseChannel):
         )
         return Consumer(self, subscription)
 
+    @opening
     async def basic_consume(
         self,
         queue: str,

@@ -11,6 +11,7 @@ from ..client.deadline import Deadline
 from ..client.parameters import DEFAULT_URL, Options, Parameters, parse_url
 from ..exceptions import LeveretError, NotAllowed
 from .channel import Channel
+from .opening import opening
 from .transport import Core, open_core
 
 __all__ = ["Connection", "connect"]
@@ -100,6 +101,7 @@ class Connection:
     def on_close(self, callback: Callable[[LeveretError | None], object] | None) -> None:
         self._core.on_close = callback
 
+    @opening
     async def channel(self, *, timeout: float | None = None) -> Channel:
         """Open a channel.
 
@@ -160,6 +162,7 @@ class Connection:
         await self.close()
 
 
+@opening
 async def connect(url: str = DEFAULT_URL, **options: Unpack[Options]) -> Connection:
     """Connect to a broker.
 

@@ -17,6 +17,7 @@ from ..client.results import QueueDeclared
 from ..exceptions import DeadlineExceeded, PublishNotSent, PublishUnknown
 from ..types import Buffer
 from .consumer import Consumer, run_callback
+from .opening import opening
 from .publisher import Publication, Publisher
 from .transport import spawn
 
@@ -416,6 +417,7 @@ class Channel(BaseChannel):
 
     # -- consuming -------------------------------------------------------------------------
 
+    @opening
     def consume(
         self,
         queue: str,
@@ -457,6 +459,7 @@ class Channel(BaseChannel):
         )
         return Consumer(self, subscription)
 
+    @opening
     def basic_consume(
         self,
         queue: str,

@@ -12,6 +12,7 @@ from ..client.deadline import Deadline
 from ..client.parameters import DEFAULT_URL, Options, Parameters, parse_url
 from ..exceptions import LeveretError, NotAllowed
 from .channel import Channel
+from .opening import opening
 from .transport import Core, open_core
 
 __all__ = ["Connection", "connect"]
@@ -101,6 +102,7 @@ class Connection:
     def on_close(self, callback: Callable[[LeveretError | None], object] | None) -> None:
         self._core.on_close = callback
 
+    @opening
     def channel(self, *, timeout: float | None = None) -> Channel:
         """Open a channel.
 
@@ -161,6 +163,7 @@ class Connection:
         self.close()
 
 
+@opening
 def connect(url: str = DEFAULT_URL, **options: Unpack[Options]) -> Connection:
     """Connect to a broker.
 

@@ -61,6 +61,9 @@ class Publisher:
         self._core = channel.core
         self._window = Window(max_in_flight)
 
+    def __repr__(self) -> str:
+        return f"<Publisher {self.in_flight} of at most {self._window.max_in_flight} in flight>"
+
     @property
     def in_flight(self) -> int:
         """How many publishes have no outcome yet."""

@@ -42,7 +42,7 @@ connection or channel) with a chance of another result. Reply codes: AMQP 0-9-1 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AccessRefused",
@@ -451,6 +451,7 @@ class PublishError(LeveretError):
     Attributes:
         exchange, routing_key: where it was sent.
         delivery_tag: its number on its channel; 0 where it never got one.
+        publication: the publish, with its body (`Publication`); None where it did not come to one.
     """
 
     outcome: ClassVar[str] = "failed"
@@ -468,6 +469,7 @@ class PublishError(LeveretError):
         self.exchange = exchange
         self.routing_key = routing_key
         self.delivery_tag = delivery_tag
+        self.publication: Any = None
 
     def __str__(self) -> str:
         where = f"exchange={self.exchange!r}, routing_key={self.routing_key!r}"

@@ -14,6 +14,7 @@ from ..client.delivery import Delivery
 from ..client.publisher import check_body, encode_properties
 from ..client.results import QueueDeclared
 from ..exceptions import DeadlineExceeded, PublishNotSent, PublishUnknown
+from ..protocol import Outcome
 from ..types import Buffer
 from .consumer import Consumer, run_callback
 from .opening import opening
@@ -277,14 +278,12 @@ class Channel(BaseChannel):
         body = check_body(body)
         deadline = self.deadline(timeout)
         core = self.core
+        publication = Publication(self, exchange, routing_key, body, mandatory)
         if not core.may_publish(self):
             try:
                 await self.wait_to_publish(deadline)
             except DeadlineExceeded as late:
-                raise PublishNotSent(
-                    str(late), exchange=exchange, routing_key=routing_key
-                ) from late
-        publication = Publication(self, exchange, routing_key, body, mandatory)
+                raise publication.failed(PublishNotSent, late) from late
         core.select_confirms(self.protocol)
         core.publish(
             self.protocol,
@@ -299,13 +298,8 @@ class Channel(BaseChannel):
         try:
             await core.wait(publication.wants, deadline, "the broker's confirm")
         except DeadlineExceeded as late:
-            if publication.error is None:
-                raise PublishUnknown(
-                    str(late),
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    delivery_tag=publication.delivery_tag,
-                ) from late
+            if publication.outcome is Outcome.PENDING:
+                raise publication.failed(PublishUnknown, late) from late
         error = publication.error
         if error is not None:
             raise error

@@ -85,28 +85,35 @@ class Publication:
             f"routing_key={self.routing_key!r} {self.outcome.value}>"
         )
 
+    def failed(self, kind: type[PublishError], reason: BaseException | None) -> PublishError:
+        """An error of this publish."""
+        error = kind(
+            str(reason or ""),
+            exchange=self.exchange,
+            routing_key=self.routing_key,
+            delivery_tag=self.delivery_tag,
+        )
+        error.publication = self
+        error.__cause__ = reason
+        return error
+
     @property
     def error(self) -> PublishError | None:
         """The outcome as an error; None while it is pending and when it is confirmed."""
         outcome = self.outcome
         if outcome is Outcome.PENDING or outcome is Outcome.CONFIRMED:
             return None
-        if outcome is Outcome.RETURNED and self.returned is not None:
-            return PublishReturned(
-                exchange=self.exchange,
-                routing_key=self.routing_key,
-                delivery_tag=self.delivery_tag,
-                reply_code=self.returned.reply_code,
-                reply_text=self.returned.reply_text,
-                returned=self.returned,
-            )
-        error = _ERRORS[outcome](
-            str(self.reason or ""),
+        if outcome is not Outcome.RETURNED or self.returned is None:
+            return self.failed(_ERRORS[outcome], self.reason)
+        error = PublishReturned(
             exchange=self.exchange,
             routing_key=self.routing_key,
             delivery_tag=self.delivery_tag,
+            reply_code=self.returned.reply_code,
+            reply_text=self.returned.reply_text,
+            returned=self.returned,
         )
-        error.__cause__ = self.reason
+        error.publication = self
         return error
 
 

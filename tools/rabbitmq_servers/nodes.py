@@ -70,10 +70,10 @@ class Node:
         return recorded_ports(self.number)
 
     def url(self) -> str | None:
-        return f"amqp://guest:guest@127.0.0.1:{self.ports.amqp}/" if self.ports else None
+        return f"amqp://guest:guest@127.0.0.1:{self.ports.amqp}" if self.ports else None
 
     def tls_url(self) -> str | None:
-        return f"amqps://guest:guest@127.0.0.1:{self.ports.tls}/" if self.ports else None
+        return f"amqps://guest:guest@127.0.0.1:{self.ports.tls}" if self.ports else None
 
     def processes(self) -> list[int]:
         """The process ids of everything that belongs to the node, epmd and helpers included."""

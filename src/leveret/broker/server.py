@@ -317,9 +317,9 @@ class AsyncBroker:
         name = self._options.virtual_hosts[0] if virtual_host is None else virtual_host
         scheme = "amqp" if self._ssl_context is None else "amqps"
         host = f"[{self._host}]" if ":" in self._host else self._host
-        path = "" if name == "/" else quote(name, safe="")
+        path = "" if name == "/" else "/" + quote(name, safe="")
         password = quote(users.get(user, ""), safe="")
-        return f"{scheme}://{quote(user, safe='')}:{password}@{host}:{self._port}/{path}"
+        return f"{scheme}://{quote(user, safe='')}:{password}@{host}:{self._port}{path}"
 
     # -- for tests of clients --------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -59,8 +59,10 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
         found.stop()
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say which brokers and which codec the results are about."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Generator[None, None, None]:
+    """Say last of all which brokers and which codec the results are about."""
+    yield
     if not _USED and not _MISSING:
         return
     used = ", ".join(f"{name} ({version})" for name, version in _USED.items()) or "none"

@@ -57,8 +57,7 @@ class Pair:
 
     Attributes:
         source, target: the folders.
-        files: what is translated; None for every file of the source but `kept`.
-        kept: files of the source that have no twin.
+        files: what is translated; None for every file of the source.
         texts: words to replace before the tokens are looked at.
         shown: where the source is, for the first line of each file.
     """
@@ -68,13 +67,12 @@ class Pair:
     texts: Mapping[str, str]
     shown: str
     files: tuple[str, ...] | None = None
-    kept: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """The files to translate."""
         if self.files is not None:
             return list(self.files)
-        return sorted(path.name for path in self.source.glob("*.py") if path.name not in self.kept)
+        return sorted(path.name for path in self.source.glob("*.py"))
 
     def orphans(self) -> list[Path]:
         """Files made by this tool whose source is gone."""
@@ -99,7 +97,6 @@ PAIRS = (
         ROOT / "tests" / "conformance" / "sync",
         TEST_TEXTS,
         "conformance/asyncio/",
-        kept=("test_cancellation.py",),
     ),
 )
 

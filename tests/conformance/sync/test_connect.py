@@ -173,6 +173,17 @@ def test_credentials_are_asked_for_at_each_connect(broker: BrokerUnderTest) -> N
     assert next(asked, None) is None
 
 
+def test_asking_for_credentials_may_take_a_while(broker: BrokerUnderTest) -> None:
+    def source() -> tuple[str, str]:
+        with open_connection(broker) as vault:  # as good a thing to wait for as any
+            assert vault.is_open
+        return "guest", "guest"
+
+    url = broker.url_for("nobody", "nothing")
+    with connect(url, credentials=source) as connection:
+        assert connection.is_open
+
+
 def test_what_the_credentials_callable_raises_is_raised(broker: BrokerUnderTest) -> None:
     def source() -> object:
         raise LookupError("the vault is closed")

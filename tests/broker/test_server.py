@@ -112,7 +112,7 @@ def broker() -> Iterator[Broker]:
 
 
 def test_a_broker_in_a_thread(broker: Broker) -> None:
-    assert broker.url == f"amqp://guest:guest@127.0.0.1:{broker.port}/"
+    assert broker.url == f"amqp://guest:guest@127.0.0.1:{broker.port}"
     with Client(broker.port) as client:
         client.ask(wire.QueueDeclare("q"))
         client.raw(publish(b"hello"))
@@ -216,8 +216,8 @@ def test_options_that_cannot_be(options: dict[str, object]) -> None:
 def test_urls() -> None:
     broker = Broker(port=1, users={"a@b": "p/w", "c": "d"}, virtual_hosts=("x/y", "/"))
     assert broker.url == "amqp://a%40b:p%2Fw@127.0.0.1:1/x%2Fy"
-    assert broker.url_for("c", "/") == "amqp://c:d@127.0.0.1:1/"
-    assert Broker("::1", 1).url == "amqp://guest:guest@[::1]:1/"
+    assert broker.url_for("c", "/") == "amqp://c:d@127.0.0.1:1"
+    assert Broker("::1", 1).url == "amqp://guest:guest@[::1]:1"
     assert Broker().host == "127.0.0.1"
 
 

@@ -166,6 +166,20 @@ def test_a_return_of_an_untracked_publish_is_not_taken_for_another(pair: Pair) -
     assert len(channel.confirms) == 0
 
 
+def test_returns_where_nothing_is_tracked(pair: Pair) -> None:
+    channel = pair.confirming()
+    send(channel, mandatory=True, tracked=False)
+    pair.pump()
+    give_back(pair)
+    pair.to_client()
+    tracked = send(channel, mandatory=True)
+    pair.pump()
+    give_back(pair)
+    confirm_all(pair)
+    assert len(of(wire.Returned, pair.client_events)) == 1
+    assert tracked.outcome is RETURNED
+
+
 def test_a_buffer_changed_after_publishing_is_still_found(pair: Pair) -> None:
     channel = pair.confirming()
     body = bytearray(b"before")
@@ -388,7 +402,7 @@ class Broker:
             assert publication.outcome is expected, (number, KINDS[self.kinds[number - 1]])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(steps, st.booleans())
 def test_against_a_model(plan: list[Step], lose: bool) -> None:
     broker = Broker()

@@ -381,7 +381,9 @@ class ClientChannel(Channel):
         if isinstance(content, wire.Delivery):
             self._receive_delivery(content)
         elif isinstance(content, wire.Returned):
-            publication = self.confirms.match_return(content) if self.confirms else None
+            publication = None
+            if self.confirms is not None:  # it may be without tracked publishes, and thus "empty"
+                publication = self.confirms.match_return(content)
             if publication is None:
                 self._connection.emit(content)
         else:
@@ -440,7 +442,8 @@ class ClientChannel(Channel):
             return {}
         if not self._names_vary:
             return {"exchange": self._last_exchange, "routing_key": self._last_routing_key}
-        for exchange in (self.confirms.exchanges() if self.confirms else [self._last_exchange]):
+        confirms = self.confirms
+        for exchange in [self._last_exchange] if confirms is None else confirms.exchanges():
             if f"exchange '{exchange}'" in text:
                 return {"exchange": exchange}
         return {}

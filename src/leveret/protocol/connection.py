@@ -41,7 +41,14 @@ from .events import ConnectionClosed
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
 from .outgoing import CHUNK, Pieces, cut_chunk, first_untouched
-from .replies import CONNECTION_CLASS, misplaced, unexpected_heartbeat, unimplemented
+from .replies import (
+    CONNECTION_CLASS,
+    closing,
+    misplaced,
+    unexpected_heartbeat,
+    unimplemented,
+    untimely,
+)
 from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
@@ -89,6 +96,7 @@ class Connection:
         self._chunks: list[bytes] = []  # received, not yet decoded
         self._chunk_bytes = 0
         self._needed = 0  # bytes without which decoding the chunks gives nothing
+        self._holding = False  # bytes for a verdict
         self._now = 0.0  # of the last bytes
         self.bytes_leaving = 0
         self._deaf = False  # after a fault: what is received no longer counts
@@ -151,6 +159,7 @@ class Connection:
 
     def go_on(self) -> None:
         """A verdict was given: read what the client has sent ahead. For the parts of this layer."""
+        self._holding = False
         if self._chunks:
             data = b"".join(self._chunks)
             self._chunks.clear()
@@ -209,12 +218,16 @@ class Connection:
         return used
 
     def _hold(self, data: bytes) -> bytes:
-        """Server role: keep what comes before the caller's verdict."""
-        if len(data) > HELD_MAX:
+        """Server role: keep what comes before the caller's verdict, within a bound.
+
+        The bytes of one read are taken in any case: how a stream is cut must not matter.
+        """
+        if self._holding and len(data) > HELD_MAX:
             raise RemoteProtocolError(
                 f"more than {HELD_MAX} bytes were sent in connection state {self.state.value}",
                 channel=0,
             )
+        self._holding = True
         self._needed = HELD_MAX + 1
         return data
 
@@ -270,10 +283,7 @@ class Connection:
         elif type(item) in self.side.receives.get(self.state, ()):
             self.side.receive_method(item, now)
         else:
-            raise misplaced(item, f"unexpected method in connection state {self._running()}")
-
-    def _running(self) -> str:
-        return "running" if self.state is State.OPEN else self.state.value
+            raise untimely(item, self.state)
 
     def _receive_on_closed_channel(self, item: wire.Item) -> None:
         """A channel number that is not in use."""
@@ -288,7 +298,7 @@ class Connection:
 
     def _accept_channel(self, item: wire.ChannelOpen) -> None:
         if self.state is not State.OPEN:
-            raise misplaced(item, f"unexpected method in connection state {self._running()}")
+            raise untimely(item, self.state)
         if len(self.channels) >= self.limits.channel_max:
             raise RemoteProtocolError(
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
@@ -568,16 +578,7 @@ class Connection:
             return
         farewell = b""
         if self.state is not State.CLOSING and self.side.answers_faults(self.state):
-            try:
-                name = wire.ReplyCode(error.reply_code).name
-            except ValueError:
-                name = "INTERNAL_ERROR"
-            farewell = wire.ConnectionClose(
-                error.reply_code,
-                cut(f"{name} - {error.message}"),
-                error.class_id,
-                error.method_id,
-            ).encode(0)
+            farewell = closing(error).encode(0)
             self.data_to_send_acks()
             self.bytes_leaving = self.bytes_queued  # before the close, and the peer may act on it
         elif isinstance(error, DecodeError) and self.state is State.CLOSING:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from .. import wire
 from ..exceptions import RemoteProtocolError
+from .states import State
 
-__all__ = ["CONNECTION_CLASS", "misplaced", "reply_text", "unexpected_heartbeat", "unimplemented"]
+__all__ = [
+    "CONNECTION_CLASS",
+    "closing",
+    "misplaced",
+    "reply_text",
+    "unexpected_heartbeat",
+    "unimplemented",
+    "untimely",
+]
 
 CONNECTION_CLASS = 10
 SHORTSTR_MAX = 255
@@ -42,6 +51,22 @@ def _fault(item: wire.Item, reply_code: int, message: str) -> RemoteProtocolErro
 def misplaced(item: wire.Item, message: str) -> RemoteProtocolError:
     """504: what does not belong on its channel."""
     return _fault(item, wire.ReplyCode.CHANNEL_ERROR, message)
+
+
+def untimely(item: wire.Item, state: State) -> RemoteProtocolError:
+    """504: a method that the state of the connection does not allow."""
+    words = "running" if state is State.OPEN else state.value
+    return misplaced(item, f"unexpected method in connection state {words}")
+
+
+def closing(error: RemoteProtocolError) -> wire.ConnectionClose:
+    """The close that answers a fault."""
+    try:
+        name = wire.ReplyCode(error.reply_code).name
+    except ValueError:
+        name = wire.ReplyCode.INTERNAL_ERROR.name
+    text = reply_text(f"{name} - {error.message}")
+    return wire.ConnectionClose(error.reply_code, text, error.class_id, error.method_id)
 
 
 def unimplemented(item: wire.Item) -> RemoteProtocolError:

@@ -2,10 +2,13 @@
 
 Written by hand; its asyncio twin is `leveret/asyncio/transport.py`, with the same operations.
 
-Locks, in the order in which they may be taken:
-1. `_send_lock`: who holds it moves bytes from the protocol to the socket. Taken without waiting:
-   who does not get it leaves the bytes to its holder, who looks again after giving it up.
-2. `lock`: the protocol and everything that its events touch. Held for memory work only.
+There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
+work only. Who has set `_sending`, under it, moves bytes from the protocol to the socket; who
+finds it set leaves the bytes to the other, who looks again afterwards.
+
+A signal handler of the main thread may raise between any two calls. So what must be undone is
+done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
+leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`).
 
 The I/O thread reads, keeps the time and hands out events. A caller that is going to wait sends
 its own bytes, which saves a switch of threads; one that is not (an ack, a pipelined publish)
@@ -77,7 +80,7 @@ class Core(BaseCore):
     ) -> None:
         super().__init__(parameters, options)
         self.lock = threading.Lock()
-        self._send_lock = threading.Lock()
+        self._sending = False
         self._stream = stream
         self._waker, self._wake_receiver = socket.socketpair()
         self._waker.setblocking(False)
@@ -90,7 +93,7 @@ class Core(BaseCore):
         self._finished = False  # the protocol has ended: flush, then close
         self._aborted = False  # close now
         self._failure: OSError | None = None  # met by a caller: for the I/O thread to raise
-        self._waiting = 0  # threads that wait for an answer of the broker
+        self._waiting: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
         self._dropped: deque[Subscription] = deque()
         self._callbacks: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
@@ -200,8 +203,9 @@ class Core(BaseCore):
 
     def _lost(self, error: ConnectionLost, cause: BaseException) -> None:
         error.__cause__ = cause
-        with self._send_lock, self.lock:
-            self._aborted = True  # what counts as not sent must not leave any more
+        self._aborted = True  # what counts as not sent must not leave any more
+        self._await_sender()
+        with self.lock:
             # of TLS it is not known which plain bytes are in the unsent ones, and after an
             # interruption not what has left: count them as sent
             certain = not self._stream.encrypted and self._failure is None
@@ -218,13 +222,19 @@ class Core(BaseCore):
                 self.protocol.connection_lost(ConnectionLost("the connection was given up"))
                 self.dispatch()
         finally:
-            with self._send_lock:
-                self._selector.close()
-                self._stream.close()
-                self._waker.close()
-                self._wake_receiver.close()
+            self._aborted = True
+            self._await_sender()
+            self._selector.close()
+            self._stream.close()
+            self._waker.close()
+            self._wake_receiver.close()
             self._callbacks.put(None)
             CORES.discard(self)
+
+    def _await_sender(self) -> None:
+        """After `_aborted`: a caller that is sending is through with its piece in no time."""
+        while self._sending:
+            time.sleep(0.0005)
 
     def _linger(self, deadline: Deadline) -> None:
         """Send what is left, until the deadline."""
@@ -243,13 +253,23 @@ class Core(BaseCore):
 
     def flush(self) -> None:
         """Send what is queued, unless another thread is at it. Not to be called under `lock`."""
-        while self._send_lock.acquire(blocking=False):
+        finished = True
+        while finished:
+            mine = False
             try:
+                with self.lock:
+                    if not self._sending:
+                        self._sending = mine = True
+                if not mine:
+                    return
                 finished = self._send()
+            except BaseException as error:
+                if mine and not isinstance(error, OSError):
+                    self._interrupted(error)
+                raise
             finally:
-                self._send_lock.release()
-            if not finished:
-                return
+                if mine:
+                    self._sending = False
             with self.lock:
                 if self._stream.unsent or not self.protocol.has_data_to_send():
                     return
@@ -257,11 +277,6 @@ class Core(BaseCore):
     def _send(self) -> bool:
         """Send all that is queued; False if something is left, and the I/O thread knows."""
         stream = self._stream
-        if stream.fileno() < 0:
-            with self.lock:
-                while self.protocol.data_to_send():
-                    pass
-            return True
         mine = threading.current_thread() is self._thread
         rounds = 0
         while not self._aborted and stream.flush():
@@ -285,9 +300,6 @@ class Core(BaseCore):
             self.flush()
         except OSError as error:
             self._fail(error)
-        except BaseException as error:  # a signal handler's, between the socket and our books
-            self._interrupted(error)
-            raise
 
     def _fail(self, error: OSError) -> None:
         """A caller has found the connection broken: the I/O thread tells everybody."""
@@ -371,12 +383,14 @@ class Core(BaseCore):
             DeadlineExceeded: it did not come in time.
         """
         waiter = Waiter()
-        with self.lock:
-            if not register(waiter):
-                return
-        count = 1 if reads else 0
-        self._waiting_more(count)
         try:
+            with self.lock:
+                if not register(waiter):
+                    return
+            if reads:
+                self._waiting.add(waiter)
+                if self._full:
+                    self.wake()
             self._flush_mine()
             waiter.wait(deadline, operation)
         except BaseException:
@@ -387,14 +401,7 @@ class Core(BaseCore):
             self.wake()
             raise
         finally:
-            self._waiting_more(-count)
-
-    def _waiting_more(self, count: int) -> None:
-        with self.lock:
-            self._waiting += count
-            resume = bool(self._full)
-        if resume:
-            self.wake()
+            self._waiting.discard(waiter)
 
     def run(self, callback: Callable[[Delivery], object], delivery: Delivery) -> None:
         """Call a consumer's callback."""
@@ -409,15 +416,30 @@ class Core(BaseCore):
     ) -> protocol.Reply:
         """Send a method and wait for its reply."""
         waiter = Waiter()
-        self._change(channel.send_request, method, waiter, owner)
-        return self._reply(waiter, deadline, method.name)
+        return self._ask(  # type: ignore[return-value]
+            waiter, deadline, method.name, channel.send_request, method, waiter, owner
+        )
 
-    def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:
-        """Wait for a reply."""
-        self._waiting_more(1)
+    def _ask(
+        self,
+        waiter: Waiter,
+        deadline: Deadline,
+        name: str,
+        operation: Callable[..., object],
+        *arguments: object,
+    ) -> object:
+        """Call an operation of the protocol and wait for its reply; False if it gives False.
+
+        All in one block, so that an interrupt anywhere in it leaves nobody to be answered.
+        """
         try:
+            if self._change(operation, *arguments) is False:
+                return False
+            self._waiting.add(waiter)
+            if self._full:
+                self.wake()
             self._flush_mine()
-            reply = waiter.wait(deadline, operation)
+            return waiter.wait(deadline, name)
         except BaseException:
             with self.lock:
                 waiter.abandoned = True
@@ -427,8 +449,7 @@ class Core(BaseCore):
             self.wake()
             raise
         finally:
-            self._waiting_more(-1)
-        return reply  # type: ignore[return-value]
+            self._waiting.discard(waiter)
 
     def post(
         self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
@@ -506,24 +527,23 @@ class Core(BaseCore):
     def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
         """Open a channel of the protocol for a channel of the client."""
         waiter = Waiter()
-        self._change(self.begin_channel, channel, waiter)
-        self._reply(waiter, deadline, "channel.open")
+        self._ask(waiter, deadline, "channel.open", self.begin_channel, channel, waiter)
 
     def close_channel(
         self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, deadline: Deadline
     ) -> None:
         """Close a channel; nothing to do if it is closed."""
         waiter = Waiter()
-        if self._change(self.end_channel, channel, reply_code, reply_text, waiter):
-            self._reply(waiter, deadline, "channel.close")
+        end = (channel, reply_code, reply_text, waiter)
+        self._ask(waiter, deadline, "channel.close", self.end_channel, *end)
 
     def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
         """Send connection.update-secret and wait for the answer."""
         waiter = Waiter()
         side = self.protocol.side
         assert isinstance(side, protocol.ClientSide)
-        self._change(side.send_request, wire.ConnectionUpdateSecret(new_secret, reason), waiter)
-        self._reply(waiter, deadline, "connection.update-secret")
+        method = wire.ConnectionUpdateSecret(new_secret, reason)
+        self._ask(waiter, deadline, method.name, side.send_request, method, waiter)
 
     def close(self, deadline: Deadline, reply_code: int = 200, reply_text: str = "") -> None:
         """Close the connection: what is queued leaves first. The transport is closed in any case.
@@ -533,9 +553,10 @@ class Core(BaseCore):
         """
         waiter = Waiter()
         try:
-            if self._change(self.end_connection, reply_code, reply_text, waiter):
-                self._reply(waiter, deadline, "connection.close")
-            elif self._thread.is_alive():  # another thread is at it: it has its own deadline
+            end = (reply_code, reply_text, waiter)
+            asked = self._ask(waiter, deadline, "connection.close", self.end_connection, *end)
+            if asked is False and self._thread.is_alive():
+                # another thread is at it, with a deadline of its own
                 self._thread.join(deadline.remaining())
         finally:
             self.abort()
@@ -556,7 +577,7 @@ class Core(BaseCore):
     def forked(self) -> None:
         """In a child process: the socket is the parent's."""
         self.lock = threading.Lock()
-        self._send_lock = threading.Lock()
+        self._sending = False
         self._stream.abandon()
         self._selector.close()
         self._waker.close()

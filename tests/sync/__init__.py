@@ -1,0 +1,1 @@
+"""The blocking client: what has no twin in asyncio."""

@@ -8,7 +8,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, count: int | None = None) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.queue_declare("hello", durable=True)
         consumer = await channel.consume("hello")
         print(" [*] Waiting for messages. To exit press CTRL+C", flush=True)

@@ -7,7 +7,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.queue_declare("hello", durable=True)
         await channel.publish(b"Hello World!", routing_key="hello")
         print(" [x] Sent 'Hello World!'")

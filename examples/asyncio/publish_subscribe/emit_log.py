@@ -7,7 +7,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, line: str) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.exchange_declare("logs", "fanout")
         # mandatory=False: that nobody listens is fine
         await channel.publish(line.encode(), exchange="logs", mandatory=False)

@@ -8,7 +8,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, count: int | None = None) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.exchange_declare("logs", "fanout")
         # a queue of our own, named by the broker, which goes with this connection
         queue = (await channel.queue_declare(exclusive=True)).queue

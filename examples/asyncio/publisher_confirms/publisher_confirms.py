@@ -41,9 +41,9 @@ async def with_handles(channel: Channel, queue: str, count: int) -> None:
 
 
 async def main(url: str, count: int) -> None:
-    async with await connect(url) as connection:
+    async with connect(url) as connection:
         for way in (one_at_a_time, with_a_window, with_handles):
-            async with await connection.channel() as channel:
+            async with connection.channel() as channel:
                 queue = (await channel.queue_declare(exclusive=True)).queue
                 started = time.perf_counter()
                 await way(channel, queue, count)

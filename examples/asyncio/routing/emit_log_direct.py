@@ -7,7 +7,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, severity: str, line: str) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.exchange_declare("direct_logs", "direct")
         await channel.publish(
             line.encode(), exchange="direct_logs", routing_key=severity, mandatory=False

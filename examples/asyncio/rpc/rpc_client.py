@@ -37,7 +37,7 @@ class FibonacciClient:
 
 
 async def main(url: str, n: int = 30) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         client = await FibonacciClient.open(channel)
         print(f" [x] Requesting fib({n})")
         print(f" [.] Got {await client.call(n)}")

@@ -14,7 +14,7 @@ def fib(n: int) -> int:
 
 
 async def main(url: str, count: int | None = None) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.queue_declare("rpc_queue", durable=True)
         consumer = await channel.consume("rpc_queue", prefetch=1)
         print(" [x] Awaiting RPC requests", flush=True)

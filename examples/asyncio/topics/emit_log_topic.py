@@ -10,7 +10,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, key: str, line: str) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.exchange_declare("topic_logs", "topic")
         await channel.publish(
             line.encode(), exchange="topic_logs", routing_key=key, mandatory=False

@@ -11,7 +11,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, patterns: list[str], count: int | None = None) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.exchange_declare("topic_logs", "topic")
         queue = (await channel.queue_declare(exclusive=True)).queue
         for pattern in patterns:

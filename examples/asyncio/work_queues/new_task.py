@@ -10,7 +10,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, task: str) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         # both are needed for a task to survive a restart of the broker: a durable queue, and a
         # persistent message, which is what publish() sends
         await channel.queue_declare("task_queue", durable=True)

@@ -11,7 +11,7 @@ from leveret.asyncio import connect
 
 
 async def main(url: str, count: int | None = None) -> None:
-    async with await connect(url) as connection, await connection.channel() as channel:
+    async with connect(url) as connection, connection.channel() as channel:
         await channel.queue_declare("task_queue", durable=True)
         # prefetch=1: no task is given to a worker that has one in hand
         consumer = await channel.consume("task_queue", prefetch=1)

@@ -28,13 +28,13 @@ async def run(job: Job, result: Result, watch: Watch) -> None:
         ) as publishing,
     ):
         result.met(consuming.server_properties, consuming.parameters)
-        async with await consuming.channel() as channel:
+        async with consuming.channel() as channel:
             await channel.queue_declare(job.queue, durable=True, exclusive=True)
         try:
             await _Run(job, result, watch).work(consuming, publishing)
         finally:
             if consuming.is_open:
-                async with await consuming.channel(timeout=SHUTDOWN) as channel:
+                async with consuming.channel(timeout=SHUTDOWN) as channel:
                     result.left = await channel.queue_delete(job.queue, timeout=SHUTDOWN)
 
 

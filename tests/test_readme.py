@@ -90,7 +90,7 @@ def test_the_blocks_are_found() -> None:
 def test_the_first_screen_has_both_clients_in_about_ten_lines() -> None:
     blocking, asynchronous = BLOCKS[:2]
     assert "leveret.connect" in blocking.code
-    assert "await leveret.asyncio.connect" in asynchronous.code
+    assert "leveret.asyncio.connect" in asynchronous.code
     for block in (blocking, asynchronous):
         assert len([line for line in block.code.splitlines() if line.strip()]) <= 12
         assert block.line < FIRST_SCREEN

@@ -14,6 +14,7 @@ from .. import wire
 from ..exceptions import ChannelClosedError, LeveretError, LocalProtocolError, RemoteProtocolError
 from .content import ContentAssembly
 from .replies import reply_text as cut
+from .replies import unexpected_frame
 from .states import ChannelState
 
 if TYPE_CHECKING:
@@ -120,11 +121,7 @@ class Channel:
             else:
                 self._receive_method(item)
         else:
-            raise RemoteProtocolError(
-                "expected method frame, got non method frame instead",
-                reply_code=wire.ReplyCode.UNEXPECTED_FRAME,
-                channel=self.number,
-            )
+            raise unexpected_frame(item, "expected method frame, got non method frame instead")
 
     def _receive_close(self, close: wire.ChannelClose) -> None:
         self.error = self.error or self._peer_error(close)

@@ -45,7 +45,8 @@ from .replies import (
     CONNECTION_CLASS,
     closing,
     misplaced,
-    unexpected_heartbeat,
+    too_many_channels,
+    unexpected_frame,
     unimplemented,
     untimely,
 )
@@ -100,7 +101,6 @@ class Connection:
         self._now = 0.0  # of the last bytes
         self.bytes_leaving = 0
         self._deaf = False  # after a fault: what is received no longer counts
-        self._closed_emitted = False
         self.close_token: object = None
         self._next_channel = 1
         self._free_channels: deque[int] = deque()
@@ -258,7 +258,7 @@ class Connection:
                 if isinstance(item, wire.ChannelOpen):
                     raise misplaced(item, "second 'channel.open' seen")
                 if isinstance(item, wire.Heartbeat):
-                    raise unexpected_heartbeat(item)
+                    raise unexpected_frame(item, f"heartbeat on channel {item.channel}")
                 channel.receive(item)
             elif item.channel == 0:
                 self._receive_on_channel_0(item, now)
@@ -271,9 +271,7 @@ class Connection:
         if isinstance(item, wire.Heartbeat):
             return
         if not isinstance(item, wire.Method):
-            raise RemoteProtocolError(
-                "content on channel 0", reply_code=wire.ReplyCode.UNEXPECTED_FRAME, channel=0
-            )
+            raise unexpected_frame(item, "content on channel 0")
         if isinstance(item, wire.ConnectionClose):
             self._receive_close(item)
         elif isinstance(item, wire.ConnectionCloseOk) and self.state is State.CLOSING:
@@ -290,7 +288,7 @@ class Connection:
         if self.state is State.CLOSING:
             return
         if isinstance(item, wire.Heartbeat):
-            raise unexpected_heartbeat(item)
+            raise unexpected_frame(item, f"heartbeat on channel {item.channel}")
         if isinstance(item, wire.ChannelOpen) and self.role is Role.SERVER:
             self._accept_channel(item)
             return
@@ -300,11 +298,7 @@ class Connection:
         if self.state is not State.OPEN:
             raise untimely(item, self.state)
         if len(self.channels) >= self.limits.channel_max:
-            raise RemoteProtocolError(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated "
-                f"channel_max ({self.limits.channel_max})",
-                reply_code=wire.ReplyCode.NOT_ALLOWED,
-            )
+            raise too_many_channels(len(self.channels), self.limits.channel_max)
         self.channels[item.channel] = ServerChannel(self, item.channel, ChannelState.OPEN)
         self.write(wire.ChannelOpenOk().encode(item.channel))
         self.emit(item)
@@ -574,8 +568,6 @@ class Connection:
 
     def _fault(self, error: RemoteProtocolError) -> None:
         """The peer has broken the protocol: say so, and end."""
-        if self.state is State.CLOSED:
-            return
         farewell = b""
         if self.state is not State.CLOSING and self.side.answers_faults(self.state):
             farewell = closing(error).encode(0)
@@ -591,13 +583,12 @@ class Connection:
         Args:
             farewell: to send at the end; a server's follows its answers to what came before.
         """
+        if self.state is State.CLOSED:
+            return
         self.state = State.CLOSED
         self._deaf = True
         self._chunks.clear()
         self._heartbeat = None
-        if self._closed_emitted:
-            return
-        self._closed_emitted = True
         self.error = error
         for channel in list(self.channels.values()):
             channel.abandon(error)

@@ -41,7 +41,7 @@ class ContentAssembly:
         self._max_body = max_body
         self._header: wire.ContentHeader | None = None
         self._missing = 0
-        self._parts: list[bytes | memoryview] = []
+        self._parts: list[bytes] = []
 
     def receive(self, item: wire.Item) -> wire.Content | None:
         """The next frame of the channel.
@@ -62,7 +62,8 @@ class ContentAssembly:
             raise self._error("content body frame exceeds remaining content size", 501)
         if item.payload:  # an empty frame is legal, and must not cost memory
             self._missing -= len(item.payload)
-            self._parts.append(item.payload)
+            # a copy: a view would keep all that was read with it, half as much again
+            self._parts.append(bytes(item.payload))
         return None if self._missing else self._finish(self._header)
 
     def _receive_header(self, item: wire.Item) -> wire.Content | None:
@@ -83,7 +84,7 @@ class ContentAssembly:
 
     def _finish(self, header: wire.ContentHeader) -> wire.Content:
         parts = self._parts
-        body = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         return _MAKERS[type(self._method)](
             self._method, header.raw_properties, body, self._delivery_class
         )

@@ -11,7 +11,8 @@ __all__ = [
     "closing",
     "misplaced",
     "reply_text",
-    "unexpected_heartbeat",
+    "too_many_channels",
+    "unexpected_frame",
     "unimplemented",
     "untimely",
 ]
@@ -74,10 +75,17 @@ def unimplemented(item: wire.Item) -> RemoteProtocolError:
     return _fault(item, wire.ReplyCode.COMMAND_INVALID, "unimplemented method")
 
 
-def unexpected_heartbeat(item: wire.Heartbeat) -> RemoteProtocolError:
-    """505: heartbeats have channel 0 (AMQP 0-9-1, 4.2.7)."""
+def unexpected_frame(item: wire.Item, message: str) -> RemoteProtocolError:
+    """505: a frame that belongs to no method, or to another channel (AMQP 0-9-1, 4.2.6, 4.2.7)."""
     return RemoteProtocolError(
-        f"heartbeat on channel {item.channel}",
-        reply_code=wire.ReplyCode.UNEXPECTED_FRAME,
-        channel=item.channel,
+        message, reply_code=wire.ReplyCode.UNEXPECTED_FRAME, channel=item.channel
+    )
+
+
+def too_many_channels(count: int, channel_max: int) -> RemoteProtocolError:
+    """530, in RabbitMQ's words."""
+    return RemoteProtocolError(
+        f"number of channels opened ({count}) has reached the negotiated "
+        f"channel_max ({channel_max})",
+        reply_code=wire.ReplyCode.NOT_ALLOWED,
     )

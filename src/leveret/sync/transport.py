@@ -206,10 +206,9 @@ class Core(BaseCore):
         self._aborted = True  # what counts as not sent must not leave any more
         self._await_sender()
         with self.lock:
-            # of TLS it is not known which plain bytes are in the unsent ones, and after an
-            # interruption not what has left: count them as sent
-            certain = not self._stream.encrypted and self._failure is None
-            self.protocol.connection_lost(error, len(self._stream.unsent) if certain else 0)
+            # of TLS it is not known which plain bytes are in the unsent ones: count them as sent
+            unsent = 0 if self._stream.encrypted else len(self._stream.unsent)
+            self.protocol.connection_lost(error, unsent)
             self.dispatch()
 
     def _close_transport(self) -> None:
@@ -265,7 +264,8 @@ class Core(BaseCore):
                 finished = self._send()
             except BaseException as error:
                 if mine and not isinstance(error, OSError):
-                    self._interrupted(error)
+                    with self.lock:
+                        self._interrupted(error)
                 raise
             finally:
                 if mine:
@@ -308,11 +308,16 @@ class Core(BaseCore):
         self.wake()
 
     def _interrupted(self, error: BaseException) -> None:
-        """A signal handler has raised where bytes or the protocol change: no telling how far it
-        came, and going on could misname messages. The connection ends, which loses none.
+        """A signal handler has raised where bytes or the protocol change: no telling how far that
+        came, and going on could misname messages. The connection ends here and now, under the
+        lock, and what was under way counts as sent.
         """
         if not isinstance(error, CALLERS_FAULTS):
-            self._fail(OSError(f"{type(error).__name__} in the middle of an operation"))
+            self._aborted = True
+            words = f"{type(error).__name__} in the middle of an operation"
+            self.protocol.connection_lost(ConnectionLost(words))
+            self.dispatch()
+            self.wake()
 
     def _change(self, operation: Callable[..., T], *arguments: object) -> T:
         """Call an operation of the protocol."""

@@ -20,11 +20,12 @@ from leveret.protocol import (
     State,
 )
 
-from .pair import Pair, decode, deliver, drain, frame, header, of, one, publish, send
+from .pair import Pair, decode, deliver, drain, frame, header, joined, of, one, publish, send
 
 PUBLISH = wire.BasicPublish("", "x").encode(1)
 DELIVER = wire.BasicDeliver("t", 1, False, "", "x").encode(1)
 DECLARE = wire.QueueDeclare("x", exclusive=True)
+RETURN = joined(wire.encode_return(1, 312, "", "", "", b"\0\0", b"", 0))
 UNKNOWN_METHOD = b"\0\x32\0\x63"
 UNKNOWN_CLASS = b"\0\x63\0\x0a"
 
@@ -176,6 +177,8 @@ SERVER_ROWS = [
         UNIMPLEMENTED,
     ),
     Row("deliver_from_client", deliver(1), 503, (60, 60), UNIMPLEMENTED),
+    Row("return_from_client", RETURN, 503, (60, 50), UNIMPLEMENTED),
+    Row("get_ok_from_client", wire.BasicGetOk().encode(1) + header(1, 0), 503, (60, 71)),
     Row("declare_ok_from_client", wire.QueueDeclareOk("q").encode(1), 503, (50, 11), UNIMPLEMENTED),
     Row("open_ok_from_client", wire.ChannelOpenOk().encode(1), 503, (20, 11), UNIMPLEMENTED),
 ]
@@ -271,7 +274,7 @@ def test_a_reply_to_another_request() -> None:
 
 OPENING_ROWS = [
     Row("delivery", deliver(1), 503),
-    Row("return", b"".join([wire.encode_return(1, 312, "", "", "", b"\0\0", b"", 0)]), 503),  # type: ignore[list-item]
+    Row("return", RETURN, 503),
     Row("flow", wire.ChannelFlow(False).encode(1), 503, (20, 20)),
     Row("cancel", wire.BasicCancel("t").encode(1), 503, (60, 30)),
     Row("reply", wire.QueueDeclareOk("q").encode(1), 503, (50, 11)),

@@ -171,6 +171,12 @@ def test_tune_ok_within_the_offer(channel_max: int, frame_max: int, taken: bool)
         assert closed.error.reply_code == wire.ReplyCode.NOT_ALLOWED
 
 
+def test_too_small_frames_where_the_server_has_no_limit() -> None:
+    server = server_at(State.TUNING, ServerOptions(frame_max=0))
+    server.receive_data(wire.ConnectionTuneOk(2047, 4096, 0).encode(0), 0.0)
+    assert server.state is State.CLOSED
+
+
 def test_tune_ok_without_limits_where_the_server_has_none() -> None:
     server = server_at(State.TUNING, ServerOptions(channel_max=0, frame_max=0))
     server.receive_data(wire.ConnectionTuneOk(0, 0, 0).encode(0), 0.0)

@@ -138,6 +138,21 @@ def test_publishing_only() -> None:
     assert len(pair.published()) == 1999
 
 
+def test_what_is_sent_makes_heartbeats_needless() -> None:
+    pair = beating()
+    channel = pair.channel()
+    for step in range(1, 200):
+        send(channel, b"x")
+        drain(pair.client)
+        pair.client.heard(step * 2.5)
+        pair.client.tick(step * 2.5)
+        assert drain(pair.client) == b""
+    pair.client.tick(500.0)
+    assert drain(pair.client) == b""
+    pair.client.tick(505.0)
+    assert drain(pair.client) == HEARTBEAT
+
+
 def test_publishing_only_to_a_dead_peer_is_noticed() -> None:
     pair = beating()
     channel = pair.channel()

@@ -94,6 +94,16 @@ def test_acks_leave_before_the_connection_closes(pair: Pair) -> None:
     ]
 
 
+def test_acks_leave_before_a_fault_is_answered(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    channel.send_ack(1)
+    pair.client.receive_data(b"\xff" * 20, 0.0)
+    assert [type(item) for item in decode(drain(pair.client))] == [
+        wire.BasicAck,
+        wire.ConnectionClose,
+    ]
+
+
 def test_acks_of_many_channels_in_turns(pair: Pair) -> None:
     channels = [with_deliveries(pair, 4) for _ in range(3)]
     for tag in (1, 2, 3, 4):

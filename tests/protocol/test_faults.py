@@ -94,6 +94,13 @@ SERVER_ROWS = [
         (20, 10),
         "CHANNEL_ERROR - second 'channel.open' seen",
     ),
+    Row(
+        "method_after_close",
+        wire.ChannelClose(200, "", 0, 0).encode(1) + DECLARE.encode(1),
+        504,
+        (50, 10),
+        CHANNEL_OPEN_EXPECTED,
+    ),
     Row("unknown_method", frame(1, 1, UNKNOWN_METHOD), 540, (50, 99)),
     Row("unknown_class", frame(1, 1, UNKNOWN_CLASS), 540, (99, 10)),
     Row(

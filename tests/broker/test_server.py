@@ -131,6 +131,26 @@ async def _over_asyncio(port: int) -> bytes:
     return answer
 
 
+def test_a_handshake_sent_in_one_piece(broker: Broker) -> None:
+    """A client need not wait for start, tune and open-ok where it knows what they will say."""
+    handshake = wire.PROTOCOL_HEADER + b"".join(
+        method.encode(0)
+        for method in (
+            wire.ConnectionStartOk({}, "PLAIN", b"\0guest\0guest", "en_US"),
+            wire.ConnectionTuneOk(2047, 131072, 0),
+            wire.ConnectionOpen("/"),
+        )
+    )
+    with socket.create_connection(("127.0.0.1", broker.port), DEADLINE) as client:
+        client.sendall(handshake + wire.ChannelOpen().encode(1))
+        received = b""
+        while wire.ChannelOpenOk().encode(1) not in received:
+            data = client.recv(65536)
+            assert data, received
+            received += data
+    assert wire.ConnectionOpenOk().encode(0) in received
+
+
 def test_a_broker_in_the_running_loop() -> None:
     async def run() -> None:
         async with AsyncBroker() as broker:

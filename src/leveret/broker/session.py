@@ -257,8 +257,26 @@ class Session:
         published = False
         if self._protocol.state is State.CLOSED:
             self._stop_deliveries()
+        while events := self._protocol.events():  # a verdict on the handshake brings further ones
+            published |= self._handle_batch(events)
+        if self._confirming:
+            for channel in self._confirming:
+                channel.send_confirms()
+            self._confirming.clear()
+        node = self._node
+        node.check_memory()
+        if published and node.alarm is not None:
+            self._hold_back(node.alarm)
+        self.flush()
+        node.flush()
+        if self._ended:
+            self._transport.close(linger=not self._in_peace)
+
+    def _handle_batch(self, events: list[object]) -> bool:
+        """Handle events in order; whether there was a publish among them."""
+        published = False
         event: object
-        for event in self._protocol.events():
+        for event in events:
             try:
                 if event.__class__ is wire.Published:
                     message: wire.Published = event
@@ -273,18 +291,7 @@ class Session:
             except Exception:
                 logger.exception("%s: %r failed", self._peer, event, extra={"peer": self._peer})
                 self._close(fault(InternalError, "the embedded broker failed; see its log"), 0, 0)
-        if self._confirming:
-            for channel in self._confirming:
-                channel.send_confirms()
-            self._confirming.clear()
-        node = self._node
-        node.check_memory()
-        if published and node.alarm is not None:
-            self._hold_back(node.alarm)
-        self.flush()
-        node.flush()
-        if self._ended:
-            self._transport.close(linger=not self._in_peace)
+        return published
 
     def _handle(self, event: object) -> None:
         if isinstance(event, wire.Method):

@@ -234,7 +234,7 @@ async def test_connecting() -> None:
                 break
 
         async def all_gone() -> bool:
-            return len(broker.connections) == 1
+            return len(broker._connections) == 1
 
         await eventually(all_gone)
         assert count > 5
@@ -254,7 +254,7 @@ async def test_closing() -> None:
                 await connection.close()
 
             async def gone() -> bool:
-                return not broker.connections
+                return not broker._connections
 
             await eventually(gone)
             if not cancelled:

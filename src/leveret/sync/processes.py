@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from ..client.deadline import Deadline
@@ -24,13 +25,17 @@ __all__ = ["CORES"]
 EXIT_TIMEOUT = 2.0  # seconds for each connection
 FORK_TIMEOUT = 1.0  # seconds for each lock: a fork is never held up by a connection for long
 
-CORES: set[Core] = set()  # each from its start to the end of its I/O thread
+CORES: dict[int, weakref.ref[Core]] = {}  # from the start to the end of each I/O thread
 
 _locked: list[Core] = []
 
 
+def _cores() -> list[Core]:
+    return [core for reference in list(CORES.values()) if (core := reference()) is not None]
+
+
 def _before_fork() -> None:
-    for core in list(CORES):
+    for core in _cores():
         if core.lock.acquire(timeout=FORK_TIMEOUT):
             _locked.append(core)
 
@@ -42,13 +47,13 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _locked.clear()
-    for core in list(CORES):
+    for core in _cores():
         core.forked()
     CORES.clear()
 
 
 def _at_exit() -> None:
-    for core in list(CORES):
+    for core in _cores():
         with contextlib.suppress(LeveretError, OSError):
             core.close(Deadline(EXIT_TIMEOUT))
 

@@ -28,6 +28,8 @@ import socket
 import struct
 import threading
 import time
+import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -65,6 +67,9 @@ CALLERS_FAULTS = (
 from a signal handler, halfway through."""
 
 T = TypeVar("T")
+Ready = list[tuple[selectors.SelectorKey, int]]
+Callbacks = queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
+Resource = selectors.BaseSelector | Stream | socket.socket
 
 
 def spawn(run: Callable[[], None], name: str) -> None:
@@ -90,56 +95,55 @@ class Core(BaseCore):
         self._selector.register(stream, selectors.EVENT_READ)
         self._interest = selectors.EVENT_READ
         self._sleeping = False
+        self._deadline: float | None = None  # of the protocol, as seen before the sleep
         self._finished = False  # the protocol has ended: flush, then close
         self._aborted = False  # close now
         self._failure: OSError | None = None  # met by a caller: for the I/O thread to raise
         self._waiting: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
         self._dropped: deque[Subscription] = deque()
-        self._callbacks: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
-        self._callbacks = queue.SimpleQueue()
+        self._callbacks: Callbacks = queue.SimpleQueue()
         self._callback_thread: threading.Thread | None = None
+        resources = (self._selector, stream, self._waker, self._wake_receiver)
         self._thread = threading.Thread(
-            target=self._run, name=f"leveret {parameters.host}:{parameters.port}", daemon=True
+            target=serve,
+            args=(weakref.ref(self), self._selector, resources, self._callbacks),
+            name=f"leveret {parameters.host}:{parameters.port}",
+            daemon=True,
         )
+
+    def __del__(self) -> None:
+        started = CORES.pop(id(self), None) is not None
+        if started and self.protocol.state is not protocol.State.CLOSED:
+            self.wake()  # the I/O thread closes the socket
+            where = f"{self.parameters.host}:{self.parameters.port}"
+            warnings.warn(f"connection to {where} was not closed", ResourceWarning, stacklevel=2)
 
     # -- the I/O thread --------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin the handshake."""
         self.protocol.initiate(time.monotonic())
-        CORES.add(self)
+        CORES[id(self)] = weakref.ref(self)
         self._thread.start()
 
-    def _run(self) -> None:
+    def turn(self, ready: Ready) -> float | None:
+        """One turn of the I/O thread; how long it may sleep then, in seconds, below 0: no more."""
         try:
-            while not (self._finished or self._aborted):
-                self._turn()
+            timeout = self._turn(ready)
+            if not (self._finished or self._aborted):
+                return timeout
         except OSError as error:
             self._receive_last_words()
             self._lost(ConnectionLost(f"the connection was lost: {error}"), error)
         except Exception as error:  # a fault of ours: nobody may be left waiting for it
             logger.exception("the I/O thread failed")
             self._lost(ConnectionLost(f"internal error: {error!r}"), error)
-        finally:
-            self._close_transport()
+        self._close_transport()
+        return -1.0
 
-    def _turn(self) -> None:
-        """Send, sleep until something happens, receive."""
-        if self._failure is not None:
-            raise self._failure
-        self.flush()
-        with self.lock:
-            if self._finished or self._aborted:
-                return
-            self._set_interest()
-            at = self.protocol.next_deadline()
-            timeout = None if at is None else max(0.0, at - time.monotonic())
-            queued = self.protocol.has_data_to_send() and not self._stream.unsent
-            if queued or self._dropped or self._stream.has_early_data():
-                timeout = 0.0
-            self._sleeping = True
-        ready = self._selector.select(timeout)
+    def _turn(self, ready: Ready) -> float | None:
+        """Receive what is there, send; how long to sleep until something happens."""
         self._sleeping = False
         for key, events in ready:
             if key.fileobj is self._wake_receiver:
@@ -149,12 +153,24 @@ class Core(BaseCore):
                 self._receive()
         if self._stream.has_early_data():
             self._receive()
-        if at is not None and time.monotonic() >= at:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
             self._tick()
         if self._dropped:
             with self.lock:
                 while self._dropped:
                     self.stop(self._dropped.popleft())
+        if self._failure is not None:
+            raise self._failure
+        self.flush()
+        with self.lock:
+            self._set_interest()
+            at = self._deadline = self.protocol.next_deadline()
+            timeout = None if at is None else max(0.0, at - time.monotonic())
+            queued = self.protocol.has_data_to_send() and not self._stream.unsent
+            if queued or self._dropped or self._stream.has_early_data():
+                timeout = 0.0
+            self._sleeping = True
+            return timeout
 
     def _tick(self) -> None:
         """A deadline of the protocol has come."""
@@ -228,7 +244,7 @@ class Core(BaseCore):
             self._waker.close()
             self._wake_receiver.close()
             self._callbacks.put(None)
-            CORES.discard(self)
+            CORES.pop(id(self), None)
 
     def _await_sender(self) -> None:
         """After `_aborted`: a caller that is sending is through with its piece in no time."""
@@ -354,16 +370,9 @@ class Core(BaseCore):
         self._callbacks.put((function, arguments))
         if self._callback_thread is None:
             self._callback_thread = threading.Thread(
-                target=self._run_callbacks, name="leveret callbacks", daemon=True
+                target=run_callbacks, args=(self._callbacks,), name="leveret callbacks", daemon=True
             )
             self._callback_thread.start()
-
-    def _run_callbacks(self) -> None:
-        while (call := self._callbacks.get()) is not None:
-            try:
-                call[0](*call[1])
-            except Exception:
-                logger.exception("error in callback %r", call[0])
 
     # -- operations ------------------------------------------------------------------------
 
@@ -595,6 +604,40 @@ class Core(BaseCore):
             ForkedError("the connection belongs to the parent process: open one in the child")
         )
         self.dispatch()
+
+
+def serve(
+    reference: weakref.ref[Core],
+    selector: selectors.BaseSelector,
+    resources: tuple[Resource, ...],
+    callbacks: Callbacks,
+) -> None:
+    """The I/O thread. While it sleeps it does not hold the connection, so that one that nobody
+    holds any more is collected, which wakes it.
+    """
+    timeout: float | None = 0.0
+    while True:
+        ready = selector.select(timeout)
+        core = reference()
+        if core is None:
+            break
+        timeout = core.turn(ready)
+        del core
+        if timeout is not None and timeout < 0:
+            return
+    for resource in resources:
+        resource.close()
+    callbacks.put(None)
+
+
+def run_callbacks(callbacks: Callbacks) -> None:
+    """The thread for the user's callbacks of a connection."""
+    while (call := callbacks.get()) is not None:
+        try:
+            call[0](*call[1])
+        except Exception:
+            logger.exception("error in callback %r", call[0])
+        call = None
 
 
 def open_core(parameters: Parameters) -> Core:

@@ -39,9 +39,7 @@ TEXTS = {
     "from collections.abc import AsyncIterator, Awaitable, Callable": (
         "from collections.abc import Callable, Iterator"
     ),
-    "from collections.abc import Awaitable, Callable, Mapping": (
-        "from collections.abc import Callable, Mapping"
-    ),
+    "from collections.abc import Awaitable, Callable": "from collections.abc import Callable",
     "Awaitable[object] | object": "object",
 }
 TEST_TEXTS = {
@@ -90,7 +88,14 @@ PAIRS = (
         ROOT / "src" / "leveret" / "sync",
         TEXTS,
         "leveret/asyncio/",
-        files=("__init__.py", "channel.py", "connection.py", "consumer.py", "publisher.py"),
+        files=(
+            "__init__.py",
+            "channel.py",
+            "connection.py",
+            "consumer.py",
+            "publisher.py",
+            "topology.py",
+        ),
     ),
     Pair(
         ROOT / "tests" / "conformance" / "asyncio",

@@ -45,6 +45,7 @@ from ..client.publisher import BasePublication
 from ..exceptions import ConnectionLost, ForkedError, LeveretError
 from .processes import CORES
 from .stream import Stream, open_stream
+from .threads import Callbacks, Ready, run_callbacks, serve, spawn
 from .waiter import Waiter
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
@@ -67,14 +68,6 @@ CALLERS_FAULTS = (
 from a signal handler, halfway through."""
 
 T = TypeVar("T")
-Ready = list[tuple[selectors.SelectorKey, int]]
-Callbacks = queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
-Resource = selectors.BaseSelector | Stream | socket.socket
-
-
-def spawn(run: Callable[[], None], name: str) -> None:
-    """Run a function beside its caller."""
-    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 class Core(BaseCore):
@@ -604,40 +597,6 @@ class Core(BaseCore):
             ForkedError("the connection belongs to the parent process: open one in the child")
         )
         self.dispatch()
-
-
-def serve(
-    reference: weakref.ref[Core],
-    selector: selectors.BaseSelector,
-    resources: tuple[Resource, ...],
-    callbacks: Callbacks,
-) -> None:
-    """The I/O thread. While it sleeps it does not hold the connection, so that one that nobody
-    holds any more is collected, which wakes it.
-    """
-    timeout: float | None = 0.0
-    while True:
-        ready = selector.select(timeout)
-        core = reference()
-        if core is None:
-            break
-        timeout = core.turn(ready)
-        del core
-        if timeout is not None and timeout < 0:
-            return
-    for resource in resources:
-        resource.close()
-    callbacks.put(None)
-
-
-def run_callbacks(callbacks: Callbacks) -> None:
-    """The thread for the user's callbacks of a connection."""
-    while (call := callbacks.get()) is not None:
-        try:
-            call[0](*call[1])
-        except Exception:
-            logger.exception("error in callback %r", call[0])
-        call = None
 
 
 def open_core(parameters: Parameters) -> Core:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .codec import codec as CODEC
 from .codec import (
     decode_frames,
+    decode_table,
     encode_ack,
     encode_deliver,
     encode_get_ok,
@@ -17,6 +18,7 @@ from .codec import (
     encode_publish,
     encode_reject,
     encode_return,
+    encode_table,
 )
 from .constants import (
     DEFAULT_PORT,
@@ -130,8 +132,6 @@ from .table import (
     UInt8,
     UInt16,
     UInt32,
-    decode_table,
-    encode_table,
 )
 
 __all__ = [

@@ -42,6 +42,7 @@ from .methods import BasicAck, BasicDeliver, BasicGetOk, BasicPublish, BasicRetu
 
 __all__ = [
     "HEARTBEAT_FRAME",
+    "VIEW_SIZE",
     "Content",
     "ContentBody",
     "ContentHeader",
@@ -50,6 +51,7 @@ __all__ = [
     "Item",
     "Published",
     "Returned",
+    "decode_frame",
     "decode_frames",
     "encode_ack",
     "encode_deliver",
@@ -62,7 +64,7 @@ __all__ = [
 
 _NO_LIMIT: Final = 1 << 62
 #: Payloads of body frames from this size on are views, not copies, in bytes.
-_VIEW_SIZE: Final = 4096
+VIEW_SIZE: Final = 4096
 _CACHE_MAX: Final = 1024
 
 _METHOD: Final = 1
@@ -263,7 +265,7 @@ def decode_frames(
             pass
         # Not a case for the fast way, or not complete, or malformed.
         try:
-            item, used = _decode_frame(data, pos, limit)
+            item, used = decode_frame(data, pos, limit)
         except DecodeError:
             if items:
                 return items, pos, 0
@@ -303,7 +305,7 @@ def _join_body(
     return b"".join(pieces), pos, largest
 
 
-def _decode_frame(data: bytes, pos: int, limit: int) -> tuple[Item | None, int]:
+def decode_frame(data: bytes, pos: int, limit: int) -> tuple[Item | None, int]:
     """The frame at `pos` and its size, or None and how many bytes it needs."""
     there = len(data) - pos
     if there < FRAME_HEADER_SIZE:
@@ -331,7 +333,7 @@ def _decode_frame(data: bytes, pos: int, limit: int) -> tuple[Item | None, int]:
     if kind == FrameType.METHOD:
         return decode_method_at(data, start, end, channel), used
     if kind == FrameType.BODY:
-        if size < _VIEW_SIZE:
+        if size < VIEW_SIZE:
             return ContentBody(channel, data[start:end]), used
         return ContentBody(channel, memoryview(data)[start:end]), used
     if kind == FrameType.HEARTBEAT:

@@ -4,6 +4,9 @@ A `Properties` object cannot be changed; `replace` makes another one. That lets 
 be kept on the object, and lets equal deliveries share one decoded object. Headers are an
 ordinary dict, which a caller may well change in place: with headers nothing is kept or shared.
 
+`encode_properties` and `decode_properties` do the work; their compiled twins take their place
+where `codec` says so.
+
 Wire form (specification 4.2.6.1): sixteen flags, the first property in the highest bit, then the
 values of those that are set. The lowest bit would announce more flags; class basic has none.
 """
@@ -11,14 +14,20 @@ values of those that are set. The lowest bit would announce more flags; class ba
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from ..exceptions import DecodeError, EncodeError
 from .table import decode_timestamp, encode_shortstr, encode_table, encode_timestamp, read_table
 
-__all__ = ["PROPERTY_NAMES", "Properties"]
+__all__ = [
+    "PROPERTY_NAMES",
+    "Properties",
+    "decode_properties",
+    "encode_properties",
+    "use_for_properties",
+]
 
 #: The properties in the order of the wire.
 PROPERTY_NAMES: Final = (
@@ -261,7 +270,8 @@ def _short(value: str) -> bytes:
     return _OCTETS[len(raw)] + raw
 
 
-def _encode(properties: Properties, delivery_mode: int | None) -> bytes:
+def encode_properties(properties: Properties, delivery_mode: int | None) -> bytes:
+    """The flags and the values of `properties`, with this delivery mode in place of theirs."""
     try:
         return _encode_quickly(properties, delivery_mode)
     except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
@@ -351,7 +361,8 @@ def _plan(flags: int, start: int) -> tuple[str, ...]:
     return plan
 
 
-def _decode(data: bytes, start: int) -> Properties:
+def decode_properties(data: bytes, start: int) -> Properties:
+    """As `Properties.decode`; offsets of errors count from byte 0 of `data`."""
     end = len(data)
     if end - start < 2:
         raise DecodeError("the property flags are cut off", offset=start)
@@ -383,3 +394,18 @@ def _decode(data: bytes, start: int) -> Properties:
     if pos != end:
         raise DecodeError(f"{end - pos} bytes too many after the properties", offset=pos)
     return Properties(**values)
+
+
+# -- which of the twins -------------------------------------------------------------------------
+
+_encode: Callable[[Properties, int | None], bytes] = encode_properties
+_decode: Callable[[bytes, int], Properties] = decode_properties
+
+
+def use_for_properties(
+    encode: Callable[[Properties, int | None], bytes], decode: Callable[[bytes, int], Properties]
+) -> None:
+    """Let the methods of `Properties` call these two. `codec` says which, once, at import."""
+    global _encode, _decode
+    _encode = encode
+    _decode = decode

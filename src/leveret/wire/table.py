@@ -44,11 +44,14 @@ __all__ = [
     "UInt8",
     "UInt16",
     "UInt32",
+    "decode_decimal",
     "decode_table",
     "decode_timestamp",
     "encode_shortstr",
     "encode_table",
     "encode_timestamp",
+    "encode_value",
+    "read_table",
 ]
 
 #: Levels of tables and arrays, the outermost included.
@@ -329,6 +332,11 @@ def _encode_other(value: object, depth: int) -> bytes:
     raise _Unencodable(f"no field type for {type(value).__name__}")
 
 
+def encode_value(value: object, depth: int) -> bytes:
+    """A value with its tag, in a table or array of this depth; any error says that it has none."""
+    return _ENCODERS.get(type(value), _encode_other)(value, depth)
+
+
 # -- decoding -----------------------------------------------------------------------------------
 
 
@@ -457,7 +465,7 @@ def _decode_value(data: bytes, pos: int, end: int, depth: int) -> tuple[object, 
         value = decode_timestamp(_unpack_long_long(data, start)[0]) if stop <= end else None
     elif tag == 0x44:  # D
         stop = start + 5
-        value = _decode_decimal(data, start) if stop <= end else None
+        value = decode_decimal(data, start) if stop <= end else None
     else:
         raise DecodeError(f"unknown field type {bytes((tag,))!r}", offset=pos)
     if stop > end:
@@ -465,7 +473,8 @@ def _decode_value(data: bytes, pos: int, end: int, depth: int) -> tuple[object, 
     return value, stop
 
 
-def _decode_decimal(data: bytes, pos: int) -> Decimal:
+def decode_decimal(data: bytes, pos: int) -> Decimal:
+    """The decimal whose five bytes stand at `pos`."""
     scale, unscaled = _unpack_decimal(data, pos)
     # Made from its digits: arithmetic would round by the caller's decimal context.
     digits = tuple(map(int, str(abs(unscaled))))

@@ -1,0 +1,35 @@
+"""The hot functions in Python, under the names that their compiled twin has too.
+
+`_speedups` has these names and no others, and leaves to these functions whatever is out of the
+ordinary: large bodies, values of rare types, and all that is wrong.
+"""
+
+from __future__ import annotations
+
+from .encoders import (
+    encode_ack,
+    encode_deliver,
+    encode_get_ok,
+    encode_nack,
+    encode_publish,
+    encode_reject,
+    encode_return,
+)
+from .frames import decode_frames
+from .properties import decode_properties, encode_properties
+from .table import decode_table, encode_table
+
+__all__ = [
+    "decode_frames",
+    "decode_properties",
+    "decode_table",
+    "encode_ack",
+    "encode_deliver",
+    "encode_get_ok",
+    "encode_nack",
+    "encode_properties",
+    "encode_publish",
+    "encode_reject",
+    "encode_return",
+    "encode_table",
+]

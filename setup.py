@@ -1,0 +1,71 @@
+"""Builds the compiled codec where that is possible; pyproject.toml has everything else.
+
+The extension is optional. Without a C compiler, with `LEVERET_PURE=1` in the environment, and for
+a Python that it does not support (PyPy, and CPython without the GIL), the package is built without
+it, and does the same in Python.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from zlib import crc32
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FOLDER = "src/leveret/wire"
+SOURCES = [
+    f"{FOLDER}/_speedups.pyx",
+    *(f"{FOLDER}/_{part}.pxi" for part in ("memory", "tables", "properties", "frames", "encoders")),
+]
+
+
+class OptionalBuild(build_ext):
+    """A failure is told, and ends nothing."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            tell(f"the compiled codec was not built: {error}")
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            tell(f"the compiled codec was not built: {error}")
+
+
+def fingerprint() -> int:
+    """What a build was made of: a test compares it with the sources that lie beside the build."""
+    return crc32(b"".join(sorted(Path(path).read_bytes() for path in SOURCES)))
+
+
+def tell(words: str) -> None:
+    print(f"leveret: {words}; the package works without it, only slower", file=sys.stderr)
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("LEVERET_PURE", "0") not in ("", "0"):
+        tell("LEVERET_PURE is set: no compiled codec")
+    elif sys.implementation.name != "cpython":
+        tell(f"no compiled codec for {sys.implementation.name}")
+    elif sysconfig.get_config_var("Py_GIL_DISABLED"):
+        tell("no compiled codec for a Python without the GIL")
+    else:
+        return [
+            Extension(
+                "leveret.wire._speedups",
+                SOURCES[:1],
+                depends=SOURCES[1:],
+                define_macros=[("LEVERET_SOURCES", f"{fingerprint()}u")],
+                optional=True,
+            )
+        ]
+    return []
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})

@@ -1,0 +1,267 @@
+# Numbers in network order, slots of objects, strings by content. Part of _speedups.pyx.
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include "structmember.h"
+
+    #ifndef Py_T_OBJECT_EX
+    #define Py_T_OBJECT_EX T_OBJECT_EX
+    #endif
+
+    #ifndef LEVERET_SOURCES  /* setup.py defines it */
+    #define LEVERET_SOURCES 0u
+    #endif
+
+    static inline uint32_t leveret_read16(const uint8_t *p) {
+        return (uint32_t)p[0] << 8 | p[1];
+    }
+    static inline uint32_t leveret_read32(const uint8_t *p) {
+        return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    }
+    static inline uint64_t leveret_read64(const uint8_t *p) {
+        return (uint64_t)leveret_read32(p) << 32 | leveret_read32(p + 4);
+    }
+    static inline uint8_t *leveret_write16(uint8_t *p, uint32_t value) {
+        p[0] = (uint8_t)(value >> 8);
+        p[1] = (uint8_t)value;
+        return p + 2;
+    }
+    static inline uint8_t *leveret_write32(uint8_t *p, uint32_t value) {
+        return leveret_write16(leveret_write16(p, value >> 16), value);
+    }
+    static inline uint8_t *leveret_write64(uint8_t *p, uint64_t value) {
+        return leveret_write32(leveret_write32(p, (uint32_t)(value >> 32)), (uint32_t)value);
+    }
+
+    /* A new object of a class that object.__new__ would make, its slots empty. */
+    static inline PyObject *leveret_allocate(PyObject *cls) {
+        return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
+    }
+    /* Fill a slot that is empty. */
+    static inline void leveret_put(PyObject *self, Py_ssize_t offset, PyObject *value) {
+        Py_INCREF(value);
+        *(PyObject **)((char *)self + offset) = value;
+    }
+    /* A borrowed reference, NULL if the slot is empty. */
+    static inline PyObject *leveret_get(PyObject *self, Py_ssize_t offset) {
+        return *(PyObject **)((char *)self + offset);
+    }
+    /* Where the slot of this descriptor is; -1 if it is not one of __slots__. */
+    static Py_ssize_t leveret_slot_offset(PyObject *descriptor) {
+        PyMemberDef *member;
+        if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
+            return -1;
+        member = ((PyMemberDescrObject *)descriptor)->d_member;
+        return member->type == Py_T_OBJECT_EX && !member->flags ? member->offset : -1;
+    }
+    """
+    const uint32_t LEVERET_SOURCES
+    uint32_t read16 "leveret_read16"(const uint8_t*) noexcept nogil
+    uint32_t read32 "leveret_read32"(const uint8_t*) noexcept nogil
+    uint64_t read64 "leveret_read64"(const uint8_t*) noexcept nogil
+    uint8_t* write16 "leveret_write16"(uint8_t*, uint32_t) noexcept nogil
+    uint8_t* write32 "leveret_write32"(uint8_t*, uint32_t) noexcept nogil
+    uint8_t* write64 "leveret_write64"(uint8_t*, uint64_t) noexcept nogil
+    object allocate "leveret_allocate"(object)
+    void put "leveret_put"(object, Py_ssize_t, object) noexcept
+    PyObject* get "leveret_get"(object, Py_ssize_t) noexcept
+    Py_ssize_t leveret_slot_offset(object) noexcept
+
+    const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) noexcept
+    # without `except`: of an int it has no error but the overflow
+    long long PyLong_AsLongLongAndOverflow(object, int*) noexcept
+    # without `except`: the error is cleared, and the twin in Python words it
+    unsigned long long PyLong_AsUnsignedLongLong(object) noexcept
+    PyObject* PyErr_Occurred() noexcept
+    int PyFloat_Pack8(double, char*, int) except -1
+    double PyFloat_Unpack4(const char*, int) except? -1.0
+    double PyFloat_Unpack8(const char*, int) except? -1.0
+
+
+cdef Py_ssize_t slot_offset(object cls, str name) except -1:
+    """Where objects of `cls` have the slot `name`."""
+    cdef Py_ssize_t offset = leveret_slot_offset(getattr(cls, name))
+    if offset < 0:
+        raise ImportError(f"{cls.__qualname__}.{name} is not a slot: the codec must be built anew")
+    return offset
+
+
+# -- arguments ----------------------------------------------------------------------------------
+
+cdef inline bint as_size(object value, int64_t* size) noexcept:
+    """Whether `value` is an ordinary int, not negative and far from an overflow."""
+    cdef int overflow = 0
+    if type(value) is not int:
+        return False
+    size[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
+    return not overflow and 0 <= size[0] <= INT64_MAX // 2
+
+
+cdef inline bint as_unsigned(object value, uint64_t* number) noexcept:
+    """Whether `value` is an ordinary int of 64 bits, not negative."""
+    if type(value) is not int:
+        return False
+    number[0] = PyLong_AsUnsignedLongLong(value)
+    if number[0] == <uint64_t>-1 and PyErr_Occurred() != NULL:
+        PyErr_Clear()
+        return False
+    return True
+
+
+cdef inline bint as_channel(object value, uint32_t* channel) noexcept:
+    cdef int64_t number
+    if not as_size(value, &number) or number > 0xFFFF:
+        return False
+    channel[0] = <uint32_t>number
+    return True
+
+
+cdef inline bint as_bit(object value, uint8_t* bit) noexcept:
+    bit[0] = value is True
+    return bit[0] or value is False
+
+
+cdef inline bint as_utf8(object value, const char** text, Py_ssize_t* size) noexcept:
+    """Whether `value` is a str that is UTF-8 without surrogate escapes; borrowed from it."""
+    if type(value) is not str:
+        return False
+    text[0] = PyUnicode_AsUTF8AndSize(value, size)
+    if text[0] == NULL:
+        PyErr_Clear()
+        return False
+    return True
+
+
+cdef inline bint as_shortstr(object value, const char** text, Py_ssize_t* size) noexcept:
+    return as_utf8(value, text, size) and size[0] <= 255
+
+
+cdef inline uint8_t* write_shortstr(uint8_t* out, const char* text, Py_ssize_t size) noexcept:
+    out[0] = <uint8_t>size
+    memcpy(out + 1, text, size)
+    return out + 1 + size
+
+
+# -- strings by content -------------------------------------------------------------------------
+
+# Names repeat from message to message. What was decoded before is found by its bytes in tables of
+# a fixed size, two places for each hash: whatever a peer sends, they do not grow, and names that
+# were chosen to collide cost no more than decoding them each time.
+
+cdef enum:
+    CACHE_SIZE = 1024  # entries; a power of two
+    CACHED_MAX = 520  # bytes; two short strings fit
+
+cdef struct Entry:
+    uint64_t hash
+    PyObject* raw  # bytes; NULL in an empty entry
+    PyObject* value
+
+cdef Entry _tag_cache[CACHE_SIZE]
+cdef Entry _names_cache[CACHE_SIZE]
+cdef Entry _key_cache[CACHE_SIZE]
+
+
+cdef inline uint64_t mixed(uint64_t hashed, uint64_t word) noexcept nogil:
+    hashed = (hashed ^ word) * 0x9FB21C651E98DF25ULL
+    return hashed ^ hashed >> 29
+
+
+cdef inline uint64_t hash_of(const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    """Eight octets at a time; the last eight overlap those before them."""
+    cdef uint64_t hashed = <uint64_t>size * 0x9E3779B97F4A7C15ULL
+    cdef Py_ssize_t at = 0
+    if size >= 8:
+        while at < size - 8:
+            hashed = mixed(hashed, read64(data + at))
+            at += 8
+        hashed = mixed(hashed, read64(data + size - 8))
+    elif size >= 4:
+        hashed = mixed(hashed, <uint64_t>read32(data) << 32 | read32(data + size - 4))
+    else:
+        while at < size:
+            hashed = mixed(hashed, data[at])
+            at += 1
+    return hashed ^ hashed >> 32
+
+
+cdef inline bint is_entry(
+    const Entry* entry, uint64_t hashed, const uint8_t* data, Py_ssize_t size
+) noexcept:
+    return (
+        entry.hash == hashed
+        and entry.raw != NULL
+        and PyBytes_GET_SIZE(<object>entry.raw) == size
+        and memcmp(PyBytes_AS_STRING(<object>entry.raw), data, size) == 0
+    )
+
+
+cdef inline PyObject* find(
+    Entry* cache, uint64_t hashed, const uint8_t* data, Py_ssize_t size
+) noexcept:
+    """A borrowed reference to what was learned; NULL if nothing was."""
+    cdef Entry* entry = &cache[hashed & (CACHE_SIZE - 1)]
+    if is_entry(entry, hashed, data, size):
+        return entry.value
+    entry = &cache[(hashed & (CACHE_SIZE - 1)) ^ 1]
+    if is_entry(entry, hashed, data, size):
+        return entry.value
+    return NULL
+
+
+cdef int learn(
+    Entry* cache, uint64_t hashed, const uint8_t* data, Py_ssize_t size, object value
+) except -1:
+    """Remember `value`; the older of the two entries of this hash is forgotten."""
+    cdef object raw = PyBytes_FromStringAndSize(<const char*>data, size)
+    cdef Entry* entry = &cache[hashed & (CACHE_SIZE - 1)]
+    cdef Entry* other = &cache[(hashed & (CACHE_SIZE - 1)) ^ 1]
+    cdef Entry old = other[0]
+    other[0] = entry[0]
+    entry.hash = hashed
+    entry.raw = <PyObject*>raw
+    entry.value = <PyObject*>value
+    Py_INCREF(raw)
+    Py_INCREF(value)
+    if old.raw != NULL:
+        Py_DECREF(<object>old.raw)
+        Py_DECREF(<object>old.value)
+    return 0
+
+
+cdef inline object text_of(const uint8_t* data, Py_ssize_t size):
+    return PyUnicode_DecodeUTF8(<const char*>data, size, "surrogateescape")
+
+
+cdef object cached_text(Entry* cache, const uint8_t* data, Py_ssize_t size):
+    """The text of a short string."""
+    cdef uint64_t hashed = hash_of(data, size)
+    cdef PyObject* found = find(cache, hashed, data, size)
+    if found != NULL:
+        return <object>found
+    text = text_of(data, size)
+    learn(cache, hashed, data, size, text)
+    return text
+
+
+cdef object cached_names(const uint8_t* data, int64_t size):
+    """A tuple of two short strings that fill `size` bytes exactly; None where they do not."""
+    cdef uint64_t hashed
+    cdef PyObject* found
+    cdef int64_t middle
+    if size < 2 or size > CACHED_MAX:
+        return None
+    hashed = hash_of(data, size)
+    found = find(_names_cache, hashed, data, size)
+    if found != NULL:
+        return <object>found
+    middle = 1 + data[0]
+    if middle >= size or middle + 1 + data[middle] != size:
+        return None
+    names = (
+        text_of(data + 1, middle - 1),
+        text_of(data + middle + 1, size - middle - 1),
+    )
+    learn(_names_cache, hashed, data, size, names)
+    return names

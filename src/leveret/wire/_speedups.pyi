@@ -1,0 +1,71 @@
+from collections.abc import Mapping
+
+from .content import Delivery, Item
+from .encoders import Body, Encoded
+from .encoders import encode_return as encode_return
+from .properties import Properties
+
+__all__ = [
+    "decode_frames",
+    "decode_properties",
+    "decode_table",
+    "encode_ack",
+    "encode_deliver",
+    "encode_get_ok",
+    "encode_nack",
+    "encode_properties",
+    "encode_publish",
+    "encode_reject",
+    "encode_return",
+    "encode_table",
+]
+
+#: A fingerprint of the sources that this was built from.
+BUILT_FROM: int
+
+def decode_frames(
+    data: bytes, offset: int, frame_max: int, delivery_class: type[Delivery] = ...
+) -> tuple[list[Item], int, int]: ...
+def decode_properties(data: bytes, start: int) -> Properties: ...
+def decode_table(
+    data: bytes, offset: int = 0, *, max_depth: int = ...
+) -> tuple[dict[str, object], int]: ...
+def encode_ack(channel: int, delivery_tag: int, multiple: bool) -> bytes: ...
+def encode_deliver(
+    channel: int,
+    consumer_tag: str,
+    delivery_tag: int,
+    redelivered: bool,
+    exchange: str,
+    routing_key: str,
+    raw_properties: bytes,
+    body: Body,
+    frame_max: int,
+) -> Encoded: ...
+def encode_get_ok(
+    channel: int,
+    delivery_tag: int,
+    redelivered: bool,
+    exchange: str,
+    routing_key: str,
+    message_count: int,
+    raw_properties: bytes,
+    body: Body,
+    frame_max: int,
+) -> Encoded: ...
+def encode_nack(channel: int, delivery_tag: int, multiple: bool, requeue: bool) -> bytes: ...
+def encode_properties(properties: Properties, delivery_mode: int | None) -> bytes: ...
+def encode_publish(
+    channel: int,
+    exchange: str,
+    routing_key: str,
+    mandatory: bool,
+    immediate: bool,
+    raw_properties: bytes,
+    body: Body,
+    frame_max: int,
+) -> Encoded: ...
+def encode_reject(channel: int, delivery_tag: int, requeue: bool) -> bytes: ...
+def encode_table(
+    table: Mapping[str, object], *, name: str = "table", max_depth: int = ...
+) -> bytes: ...

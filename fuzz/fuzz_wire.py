@@ -1,5 +1,7 @@
 """Fuzz the decoders of the wire layer: any bytes are values, "more needed" or a DecodeError.
 
+Where the compiled codec was built, both codecs decode every input, and must come to the same.
+
 With atheris installed this is a libFuzzer target, and takes its options and corpus folders:
 
     python fuzz/fuzz_wire.py corpus/ -max_total_time=600
@@ -13,17 +15,62 @@ from __future__ import annotations
 
 import argparse
 import random
+import struct
 import sys
+from collections.abc import Callable
 
 from leveret import wire
 from leveret.exceptions import DecodeError
+from leveret.wire import pure
+
+try:
+    from leveret.wire import _speedups as compiled
+except ImportError:
+    compiled = None  # type: ignore[assignment]
 
 FRAME_MAX = 4096
+
+
+def described(value: object) -> object:
+    """All there is to see of a value of the layer, in a form that == compares."""
+    kind = type(value)
+    match value:
+        case float():
+            return kind, struct.pack("d", value)  # a NaN is equal to itself here
+        case list() | tuple():
+            return kind, [described(each) for each in value]
+        case dict():
+            return kind, [(described(key), described(each)) for key, each in value.items()]
+        case memoryview():
+            return kind, bytes(value), value.readonly
+    slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+    if slots:
+        return kind, [(name, described(getattr(value, name, "unset"))) for name in slots]
+    return kind, repr(value)
+
+
+def outcome(function: Callable[..., object], /, *arguments: object, **named: object) -> object:
+    """What a call comes to: a value, or an error with all that it says."""
+    try:
+        return described(function(*arguments, **named))
+    except Exception as error:
+        return type(error), str(error), described(vars(error))
+
+
+def same(name: str, *arguments: object) -> None:
+    """Both codecs come to the same."""
+    if compiled is None:
+        return
+    one = outcome(getattr(pure, name), *arguments)
+    other = outcome(getattr(compiled, name), *arguments)
+    if one != other:
+        raise AssertionError(f"{name}{arguments}:\n{one}\n{other}")
 
 
 def _frames(data: bytes) -> None:
     offset = 0
     while True:
+        same("decode_frames", data, offset, FRAME_MAX)
         items, after, needed = wire.decode_frames(data, offset, FRAME_MAX)
         for item in items:
             repr(item)
@@ -43,17 +90,21 @@ def _frames(data: bytes) -> None:
 
 
 def _properties(data: bytes) -> None:
+    same("decode_properties", data, 0)
     try:
-        properties = wire.Properties.decode(data)
+        decoded = wire.Properties.decode(data)
     except DecodeError:
         return
-    wire.Properties.decode(properties.encode())
+    same("encode_properties", decoded, decoded.delivery_mode)
+    wire.Properties.decode(decoded.encode())
 
 
 def _table(data: bytes) -> None:
+    same("decode_table", data, 0)
     table, offset = wire.decode_table(data)
     if offset > len(data):
         raise AssertionError(f"offset {offset} of {len(data)}")
+    same("encode_table", table)
     wire.decode_table(wire.encode_table(table))
 
 

@@ -64,6 +64,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> Generator[None, None, None
     """Say last of all which brokers and which codec the results are about."""
     yield
     if not _USED and not _MISSING:
+        terminalreporter.write_line(f"codec: {leveret.codec}")
         return
     used = ", ".join(f"{name} ({version})" for name, version in _USED.items()) or "none"
     terminalreporter.write_line(f"brokers: {used}; codec: {leveret.codec}")

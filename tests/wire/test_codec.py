@@ -1,0 +1,103 @@
+"""Which codec is loaded: the one that was asked for, the compiled one where nobody asked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+import leveret
+from leveret import wire
+from leveret.wire import codec as chosen
+from leveret.wire import properties, pure
+
+EXTENSION = "leveret.wire._speedups"
+BUILT = find_spec(EXTENSION) is not None
+needs_extension = pytest.mark.skipif(not BUILT, reason="the compiled codec was not built")
+
+# What import finds where the extension was not built.
+ABSENT = f"import sys; sys.modules[{EXTENSION!r}] = None; "
+# ... and where it was built for something else.
+BROKEN = f"""
+import sys, importlib.abc
+
+class Broken(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {EXTENSION!r}:
+            raise ImportError("undefined symbol: PyNothing")
+
+sys.meta_path.insert(0, Broken())
+"""
+PRINT = "import leveret; print(leveret.codec)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def codec() -> None:
+    """Here, the codec that was chosen."""
+
+
+def run(code: str, asked_for: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "LEVERET_CODEC"}
+    if asked_for is not None:
+        environment["LEVERET_CODEC"] = asked_for
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_codec_that_was_asked_for_is_the_one_that_works():
+    asked_for = os.environ.get("LEVERET_CODEC") or ("compiled" if BUILT else "pure")
+    assert leveret.codec == wire.CODEC == asked_for
+    expected = pure if asked_for == "pure" else sys.modules[EXTENSION]
+    for name in pure.__all__:
+        assert getattr(chosen, name) is getattr(expected, name)
+        assert getattr(wire, name, None) in (getattr(expected, name), None)
+    assert properties._encode is expected.encode_properties
+    assert properties._decode is expected.decode_properties
+
+
+@needs_extension
+def test_the_extension_was_built_from_the_sources_beside_it():
+    folder = Path(wire.__file__).parent
+    sources = [folder / "_speedups.pyx", *folder.glob("*.pxi")]
+    fingerprint = crc32(b"".join(sorted(path.read_bytes() for path in sources)))
+    assert fingerprint == import_module(EXTENSION).BUILT_FROM, "build it anew: pip install -e ."
+
+
+@pytest.mark.parametrize("asked_for", ["pure", pytest.param("compiled", marks=needs_extension)])
+def test_either_may_be_asked_for(asked_for):
+    assert run(PRINT, asked_for).stdout == f"{asked_for}\n"
+
+
+@pytest.mark.parametrize("asked_for", [None, ""])
+def test_the_compiled_one_is_taken_where_it_is_there(asked_for):
+    assert run(PRINT, asked_for).stdout == ("compiled\n" if BUILT else "pure\n")
+    assert run(ABSENT + PRINT, asked_for).stdout == "pure\n"
+
+
+def test_asking_for_the_compiled_one_where_it_is_not_there_is_an_import_error():
+    done = run(ABSENT + PRINT, "compiled")
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: LEVERET_CODEC=compiled: this installation of leveret has ")
+
+
+def test_a_name_that_no_codec_has_is_an_import_error():
+    done = run(PRINT, "fast")
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert last == "ImportError: LEVERET_CODEC=fast: it may be pure or compiled"
+
+
+def test_an_extension_that_cannot_be_loaded_is_not_passed_over_in_silence():
+    done = run(BROKEN + PRINT, None)
+    assert done.returncode != 0
+    assert "undefined symbol: PyNothing" in done.stderr.splitlines()[-1]
+    assert run(BROKEN + PRINT, "pure").stdout == "pure\n"

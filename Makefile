@@ -16,7 +16,7 @@ ARGS ?=
 
 # what mypy reads; the package itself is named in pyproject.toml
 TYPED := -p leveret -p bench -p examples -p tests.typing
-FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py)
+FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/wire/*.pyx src/leveret/wire/*.pxi)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -43,6 +43,7 @@ bench: $(VENV)/.made-bench
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:
+	rm -f src/leveret/wire/_speedups*.so src/leveret/wire/_speedups.c
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.rabbitmq/*' -prune -exec rm -rf {} +
 

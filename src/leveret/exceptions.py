@@ -97,7 +97,7 @@ __all__ = [
 class LeveretError(Exception):
     """The root: every error that Leveret raises on purpose is one of these."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 class ConfigurationError(LeveretError, ValueError):
@@ -517,7 +517,9 @@ class PublishNacked(PublishError):
 
 
 class PublishNotSent(PublishError):
-    """No byte of the message left this process: safe to send again."""
+    """The broker has not taken the message, for it did not leave whole, or after another one
+    for which the broker had closed the channel: safe to send again.
+    """
 
     outcome = "not sent"
     retryable = True
@@ -530,15 +532,19 @@ class PublishUnknown(PublishError):
 
 
 class PublishFailures(PublishError):
-    """Some messages of a publisher were not confirmed.
+    """Some messages were not confirmed.
 
     Attributes:
-        errors: one `PublishError` a message, in the order of publishing.
+        errors: one `PublishError` a message, in the order in which they failed.
+        more: how many failed besides, without an error kept for each.
     """
 
-    def __init__(self, errors: Sequence[PublishError]) -> None:
-        super().__init__(f"{len(errors)} messages were not confirmed; first: {errors[0]}")
+    def __init__(self, errors: Sequence[PublishError], more: int = 0) -> None:
+        count = len(errors) + more
+        words = "message was" if count == 1 else "messages were"
+        super().__init__(f"{count} {words} not confirmed; first: {errors[0]}")
         self.errors = list(errors)
+        self.more = more
 
     def __str__(self) -> str:
         return self.message

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from .. import wire
 from ..client.deadline import Deadline
 from ..client.publisher import BasePublication, Window, check_body, encode_properties
-from ..exceptions import ConfigurationError, PublishFailures
+from ..exceptions import ConfigurationError, LeveretError
 from ..types import Buffer
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ class Publication(BasePublication):
             DeadlineExceeded: none yet; it may be waited for again.
         """
         channel = self.channel
-        await channel.core.wait(self.wants, channel.deadline(timeout), "basic.publish")
+        await channel.core.wait(
+            self.wants, channel.deadline(timeout), "basic.publish", self.gives_up
+        )
         error = self.error
         if error is not None:
+            self.told()
             raise error
 
 
@@ -50,7 +53,8 @@ class Publisher:
     """A window of confirmed publishes. Made by `Channel.publisher`.
 
     `publish` goes on while fewer than `max_in_flight` publishes are without an outcome. Leaving
-    the block, or `flush`, waits for all of them.
+    the block, or `flush`, waits for all of them and raises `PublishFailures` for those that were
+    not confirmed, except those whose own `wait()` has said so.
     """
 
     def __init__(self, channel: Channel, max_in_flight: int) -> None:
@@ -91,15 +95,19 @@ class Publisher:
         Raises:
             DeadlineExceeded, BlockedTimeout: no place in time; nothing was sent.
             ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
+            PublishFailures: 1,000 earlier publishes have failed and `flush` was never called;
+                nothing was sent.
         """
         body = check_body(body)
         channel = self._channel
         window = self._window
         core = self._core
-        if window.in_flight >= window.max_in_flight:
-            await self._wait(window.room(), channel.deadline(timeout))
-        if not core.may_publish(channel):
-            await channel.wait_to_publish(channel.deadline(timeout))
+        if window.failed and window.is_overdue():
+            self._raise_failures()
+        if window.in_flight >= window.max_in_flight or not core.may_publish(channel):
+            deadline = channel.deadline(timeout)
+            await self._wait(window.room(), deadline)
+            await channel.wait_to_publish(deadline)
         publication = Publication(channel, exchange, routing_key, body, mandatory)
         publication.window = window
         core.publish(
@@ -115,10 +123,17 @@ class Publisher:
 
     async def _wait(self, in_flight: int, deadline: Deadline) -> None:
         window = self._window
-
         await self._core.wait(
-            lambda waiter: window.wants(in_flight, waiter), deadline, "waiting for confirms"
+            lambda waiter: window.wants(in_flight, waiter),
+            deadline,
+            "waiting for confirms",
+            window.gives_up,
         )
+
+    def _raise_failures(self) -> None:
+        failures = self._window.take_failures()
+        if failures is not None:
+            raise failures
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until every publish has its outcome.
@@ -131,9 +146,7 @@ class Publisher:
             DeadlineExceeded: some have no outcome yet.
         """
         await self._wait(0, self._channel.deadline(timeout))
-        errors = self._window.take_errors()
-        if errors:
-            raise PublishFailures(errors)
+        self._raise_failures()
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,5 +157,14 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if error is None:
             await self.flush()
+            return
+        if isinstance(error, LeveretError) and not self._channel.is_open:
+            # the channel is gone, so that every publish has its outcome
+            failures = self._window.take_failures()
+            if failures is not None:
+                raise failures from error
+        note = self._window.note()
+        if note is not None:
+            error.add_note(note)

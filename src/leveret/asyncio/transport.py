@@ -296,14 +296,14 @@ class Core(BaseCore, asyncio.Protocol):
 
     async def request(
         self,
-        channel: protocol.ClientChannel,
+        send: Callable[[wire.Method, Waiter, object], None],
         method: wire.Method,
         deadline: Deadline,
         owner: object = None,
     ) -> protocol.Reply:
-        """Send a method and wait for its reply."""
+        """Send a method by `send` and wait for its reply."""
         waiter = Waiter()
-        channel.send_request(method, waiter, owner)
+        send(method, waiter, owner)
         return await self._reply(waiter, deadline, method.name)
 
     async def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:

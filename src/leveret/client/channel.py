@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .. import protocol, wire
 from ..exceptions import ConfigurationError, LeveretError
 from .consumer import Subscription
+from .core import NOBODY
 from .deadline import Deadline
 from .delivery import Delivery
+from .publisher import Window
 
 if TYPE_CHECKING:
     from .core import Waiter
@@ -28,6 +31,7 @@ class BaseChannel:
         protocol: the channel's inside.
         has_global_prefetch: whether basic.qos has set a limit for the channel as a whole.
         on_return: called with each returned message that belongs to no confirmed publish.
+        window: the publishes of `publish_nowait`.
         confirm_waiters: who waits for all publishes to have their outcome.
     """
 
@@ -36,6 +40,7 @@ class BaseChannel:
         self.protocol: protocol.ClientChannel
         self.on_return: Callable[[wire.Returned], object] | None = None
         self.confirm_waiters: list[Waiter] = []
+        self.window = Window(sys.maxsize)
         self.subscriptions: dict[str, Subscription] = {}
         self._gets: dict[bool, Subscription] = {}
         self._kept: dict[str, deque[Delivery]] = {}
@@ -89,6 +94,11 @@ class BaseChannel:
         self.confirm_waiters.append(waiter)
         return True
 
+    def gives_up_confirms(self, waiter: Waiter) -> None:
+        """One who waited for that has gone."""
+        if waiter in self.confirm_waiters:
+            self.confirm_waiters.remove(waiter)
+
     def keep(self, queue: str, delivery: Delivery) -> None:
         """A message got without ack whose caller has gone: the next `get` takes it."""
         self._kept.setdefault(queue, deque()).append(delivery)
@@ -135,6 +145,19 @@ class BaseChannel:
             return None
         self._prefetch = wanted
         return wanted
+
+    def send_consume(
+        self, prefetch: int | None, method: wire.Method, waiter: Waiter, owner: Subscription
+    ) -> None:
+        """Send basic.qos, if need be, and basic.consume: nothing of another consumer that starts
+        at the same time may come in between.
+        """
+        set_to = self.prefetch_to_set(prefetch)
+        if set_to is not None:
+            self.protocol.send_request(wire.BasicQos(0, set_to, False), NOBODY)
+        if not self.is_limited(owner.no_ack):
+            owner.is_unlimited()
+        self.protocol.send_request(method, waiter, owner)
 
     def is_limited(self, no_ack: bool) -> bool:
         """Whether a prefetch bounds what the broker sends to a consumer started now."""

@@ -62,9 +62,7 @@ class Subscription:
         "waiters",
     )
 
-    def __init__(
-        self, channel: BaseChannel, queue: str, no_ack: bool, limited: bool = True
-    ) -> None:
+    def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
         self.channel = channel
         self.queue = queue
         self.consumer_tag = ""
@@ -74,8 +72,12 @@ class Subscription:
         self.ended = False
         self.error: LeveretError | None = None
         self.full = False
-        self.check_at = NEVER if limited else FIRST_CHECK
+        self.check_at = NEVER
         self.resume_at = 0
+
+    def is_unlimited(self) -> None:
+        """No prefetch bounds what the broker sends: the buffer has to be watched."""
+        self.check_at = FIRST_CHECK
 
     # -- from the protocol -----------------------------------------------------------------
 

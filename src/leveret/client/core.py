@@ -328,6 +328,11 @@ class BaseCore:
         self._drain_waiters.append(waiter)
         return True
 
+    def gives_up_publishing(self, waiter: Waiter) -> None:
+        """One who waited for that has gone."""
+        if waiter in self._drain_waiters:
+            self._drain_waiters.remove(waiter)
+
     def publish_timeout(self, error: DeadlineExceeded) -> DeadlineExceeded:
         """The error of a publish that could not be queued in time."""
         reason = self.protocol.blocked

@@ -71,7 +71,7 @@ class Delivery(wire.Delivery):
 
     owner: Owner
 
-    def ack(self, multiple: bool = False) -> None:
+    def ack(self, *, multiple: bool = False) -> None:
         """Say that the message was handled. Does not wait (AMQP 0-9-1, basic.ack).
 
         Args:
@@ -83,7 +83,7 @@ class Delivery(wire.Delivery):
         """
         self.owner.ack(self, multiple)
 
-    def nack(self, requeue: bool = True, multiple: bool = False) -> None:
+    def nack(self, *, requeue: bool = True, multiple: bool = False) -> None:
         """Give the message back (RabbitMQ, "Negative Acknowledgements").
 
         Args:
@@ -95,8 +95,11 @@ class Delivery(wire.Delivery):
         """
         self.owner.nack(self, multiple, requeue)
 
-    def reject(self, requeue: bool = False) -> None:
-        """Refuse the message (AMQP 0-9-1, basic.reject): as `nack`, with another default.
+    def reject(self, *, requeue: bool = True) -> None:
+        """Refuse the message (AMQP 0-9-1, basic.reject): as `nack`, one at a time.
+
+        Args:
+            requeue: True puts it back into its queue, False drops or dead-letters it.
 
         Raises:
             DeliverySettledError, ChannelClosedError, ConnectionClosedError: as `ack`.

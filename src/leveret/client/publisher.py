@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import wire
-from ..exceptions import PublishError
+from ..exceptions import PublishFailures
 from ..protocol import Outcome, Publication
 from ..types import Buffer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .core import Waiter
 
 __all__ = ["BasePublication", "Window", "check_body", "encode_properties"]
+
+MAX_FAILED = 1000  # failed publishes that are kept for the user to be told of
 
 _EMPTY = wire.Properties()
 
@@ -41,7 +43,7 @@ def check_body(body: Buffer) -> bytes:
 class BasePublication(Publication):
     """One publish; see `protocol.Publication` for its attributes."""
 
-    __slots__ = ("channel", "waiter", "window")
+    __slots__ = ("channel", "waiters", "window")
 
     def __init__(
         self, channel: BaseChannel, exchange: str, routing_key: str, body: bytes, mandatory: bool
@@ -57,21 +59,35 @@ class BasePublication(Publication):
         self.returned = None
         self.reason = None
         self.channel = channel
-        self.waiter: Waiter | None = None
+        self.waiters: list[Waiter] | None = None
         self.window: Window | None = None
 
     def wants(self, waiter: Waiter) -> bool:
         """Register one who waits for the outcome; False where it is there."""
         if self.outcome is not Outcome.PENDING:
             return False
-        self.waiter = waiter if self.waiter is None else _Both(self.waiter, waiter)
+        if self.waiters is None:
+            self.waiters = [waiter]
+        else:
+            self.waiters.append(waiter)
         return True
+
+    def gives_up(self, waiter: Waiter) -> None:
+        """One who waited has gone."""
+        if self.waiters and waiter in self.waiters:
+            self.waiters.remove(waiter)
+
+    def told(self) -> None:
+        """Somebody knows the outcome: nobody else needs to be told."""
+        if self.window is not None:
+            self.window.told(self)
 
     def settled(self) -> None:
         """The outcome is there."""
-        waiter = self.waiter
-        if waiter is not None:
-            waiter.set_result(None)
+        waiters = self.waiters
+        if waiters is not None:
+            for waiter in waiters:
+                waiter.set_result(None)
         window = self.window
         if window is not None:
             window.settled(self)
@@ -79,50 +95,36 @@ class BasePublication(Publication):
             self.channel.confirmed()
 
 
-class _Both:
-    """Two waiters for one publish."""
-
-    __slots__ = ("abandoned", "first", "second")
-
-    def __init__(self, first: Waiter, second: Waiter) -> None:
-        self.first = first
-        self.second = second
-        self.abandoned = False
-
-    def set_result(self, value: object) -> bool:
-        self.first.set_result(value)
-        return self.second.set_result(value)
-
-    def set_error(self, error: BaseException) -> None:
-        self.first.set_error(error)
-        self.second.set_error(error)
-
-
 class Window:
-    """How many publishes of one publisher are open, and which failed.
+    """How many publishes of one publisher, or of one channel's `publish_nowait`, are open, and
+    which failed.
 
     Attributes:
         max_in_flight: how many may be open.
         in_flight: how many are.
-        errors: of those that were not confirmed.
+        failed: those that were not confirmed and that nobody was told of, the first
+            `MAX_FAILED` of them.
+        more_failed: how many there were after those.
         waiters: who waits, and for how few open publishes.
     """
 
-    __slots__ = ("errors", "in_flight", "max_in_flight", "waiters")
+    __slots__ = ("failed", "in_flight", "max_in_flight", "more_failed", "waiters")
 
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
-        self.errors: list[PublishError] = []
+        self.failed: dict[int, Publication] = {}
+        self.more_failed = 0
         self.waiters: list[tuple[int, Waiter]] = []
 
     def settled(self, publication: Publication) -> None:
         """One of the publishes has its outcome."""
         self.in_flight -= 1
         if publication.outcome is not Outcome.CONFIRMED:
-            error = publication.error
-            if error is not None:
-                self.errors.append(error)
+            if len(self.failed) < MAX_FAILED:
+                self.failed[publication.delivery_tag] = publication
+            else:
+                self.more_failed += 1
         if self.waiters:
             self._wake()
 
@@ -139,13 +141,37 @@ class Window:
         self.waiters.append((in_flight, waiter))
         return True
 
+    def gives_up(self, waiter: Waiter) -> None:
+        """One who waited has gone."""
+        self.waiters = [entry for entry in self.waiters if entry[1] is not waiter]
+
     def room(self) -> int:
         """How few publishes must be open before a waiting publisher goes on: a quarter of the
         window is free then, so that it is not woken for each message.
         """
         return self.max_in_flight - max(1, self.max_in_flight // 4)
 
-    def take_errors(self) -> list[PublishError]:
-        """The errors so far, to be raised once."""
-        errors, self.errors = self.errors, []
-        return errors
+    def told(self, publication: Publication) -> None:
+        """The user has been told that this one failed."""
+        self.failed.pop(publication.delivery_tag, None)
+
+    def is_overdue(self) -> bool:
+        """Whether so many have failed that the user must be told now."""
+        return len(self.failed) >= MAX_FAILED
+
+    def take_failures(self) -> PublishFailures | None:
+        """The failures that nobody was told of, as one error to be raised; None if none."""
+        failed, self.failed = self.failed, {}
+        more, self.more_failed = self.more_failed, 0
+        errors = [error for each in failed.values() if (error := each.error) is not None]
+        return PublishFailures(errors, more) if errors else None
+
+    def note(self) -> str | None:
+        """Words on what is open or failed; None if nothing is."""
+        failed = len(self.failed) + self.more_failed
+        if not failed and not self.in_flight:
+            return None
+        return (
+            f"of the publisher's messages, {failed} were not confirmed "
+            f"and {self.in_flight} have no outcome yet"
+        )

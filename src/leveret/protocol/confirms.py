@@ -19,6 +19,7 @@ from enum import Enum
 
 from ..exceptions import (
     LeveretError,
+    PeerError,
     PublishError,
     PublishNacked,
     PublishNotSent,
@@ -95,6 +96,8 @@ class Publication:
         )
         error.publication = self
         error.__cause__ = reason
+        if self.outcome is Outcome.NACKED and isinstance(reason, PeerError):
+            error.retryable = reason.retryable  # what was wrong then is wrong again
         return error
 
     @property

@@ -90,7 +90,9 @@ class Channel(Topology):
             waits=True,
         )
         try:
-            core.wait(publication.wants, deadline, "the broker's confirm")
+            core.wait(
+                publication.wants, deadline, "the broker's confirm", publication.gives_up
+            )
         except DeadlineExceeded as late:
             if publication.outcome is Outcome.PENDING:
                 raise publication.failed(PublishUnknown, late) from late
@@ -110,7 +112,8 @@ class Channel(Topology):
     ) -> Publication:
         """Publish a message and give a handle of its outcome, without waiting for anything.
 
-        Nothing holds the caller back: `publisher` does.
+        Nothing holds the caller back: `publisher` does. What is not confirmed is raised by the
+        publication's own `wait()`, or else by `wait_for_confirms`.
 
         Args:
             body, exchange, routing_key, properties, mandatory, persistent: as `publish`.
@@ -123,6 +126,7 @@ class Channel(Topology):
         """
         body = check_body(body)
         publication = Publication(self, exchange, routing_key, body, mandatory)
+        publication.window = self.window
         self.core.select_confirms(self.protocol)
         self.core.publish(
             self.protocol,
@@ -149,9 +153,18 @@ class Channel(Topology):
         """Wait until every publish of the channel has its outcome.
 
         Raises:
-            DeadlineExceeded: some have none yet.
+            PublishFailures: some of `publish_nowait` were not confirmed; each is raised once.
+            DeadlineExceeded: some have no outcome yet.
         """
-        self.core.wait(self.wants_confirms, self.deadline(timeout), "waiting for confirms")
+        self.core.wait(
+            self.wants_confirms,
+            self.deadline(timeout),
+            "waiting for confirms",
+            self.gives_up_confirms,
+        )
+        failures = self.window.take_failures()
+        if failures is not None:
+            raise failures
 
     def basic_publish(
         self,
@@ -197,7 +210,10 @@ class Channel(Topology):
         while not core.may_publish(self) and self.is_open:
             try:
                 core.wait(
-                    lambda waiter: core.wants_to_publish(self, waiter), deadline, "basic.publish"
+                    lambda waiter: core.wants_to_publish(self, waiter),
+                    deadline,
+                    "basic.publish",
+                    core.gives_up_publishing,
                 )
             except DeadlineExceeded as late:
                 raise core.publish_timeout(late) from None
@@ -232,12 +248,9 @@ class Channel(Topology):
             The consumer: iterate over it, and `cancel()` it or leave its `with` block.
         """
         deadline = self.deadline(timeout)
-        set_to = self.prefetch_to_set(prefetch)
-        if set_to is not None:
-            self.core.request(self.protocol, wire.BasicQos(0, set_to, False), deadline)
-        subscription = Subscription(self, queue, no_ack, limited=self.is_limited(no_ack))
+        subscription = Subscription(self, queue, no_ack)
         self.core.request(
-            self.protocol,
+            lambda *request: self.send_consume(prefetch, *request),
             wire.BasicConsume(
                 queue, consumer_tag, False, no_ack, exclusive, False, arguments or {}
             ),
@@ -339,17 +352,17 @@ class Channel(Topology):
             self.prefetch_to_set(prefetch_count)  # in force for what is sent after it
         self._call(qos, timeout)
 
-    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
         """Acknowledge by tag; `multiple` takes all up to it, 0 meaning all. Does not wait."""
         self.core.settle_tag(self.protocol, "send_ack", delivery_tag, multiple)
 
     def basic_nack(
-        self, delivery_tag: int, multiple: bool = False, requeue: bool = True
+        self, delivery_tag: int, *, multiple: bool = False, requeue: bool = True
     ) -> None:
         """Refuse by tag (RabbitMQ, "Negative Acknowledgements"). Does not wait."""
         self.core.settle_tag(self.protocol, "send_nack", delivery_tag, multiple, requeue)
 
-    def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
+    def basic_reject(self, delivery_tag: int, *, requeue: bool = True) -> None:
         """Refuse one by tag (AMQP 0-9-1, basic.reject). Does not wait."""
         self.core.settle_tag(self.protocol, "send_reject", delivery_tag, requeue)
 

@@ -416,15 +416,15 @@ class Core(BaseCore):
 
     def request(
         self,
-        channel: protocol.ClientChannel,
+        send: Callable[[wire.Method, Waiter, object], None],
         method: wire.Method,
         deadline: Deadline,
         owner: object = None,
     ) -> protocol.Reply:
-        """Send a method and wait for its reply."""
+        """Send a method by `send` and wait for its reply."""
         waiter = Waiter()
         return self._ask(  # type: ignore[return-value]
-            waiter, deadline, method.name, channel.send_request, method, waiter, owner
+            waiter, deadline, method.name, send, method, waiter, owner
         )
 
     def _ask(

@@ -37,6 +37,22 @@ from .helpers import (
 )
 
 
+async def test_consumers_that_start_at_once_have_their_own_prefetch(
+    broker: BrokerUnderTest,
+) -> None:
+    async with open_channel(broker) as channel:
+        queues = [await exclusive_queue(channel, *[b""] * 20) for _ in range(2)]
+        starting = [
+            start(channel.consume, queue, prefetch=prefetch)
+            for queue, prefetch in zip(queues, (1, 10), strict=True)
+        ]
+        consumers = [await each.result(10) for each in starting]
+        for consumer, prefetch in zip(consumers, (1, 10), strict=True):
+            await take(consumer, prefetch)
+            with pytest.raises(DeadlineExceeded):
+                await consumer.get(timeout=0.2)
+
+
 async def test_iterating(broker: BrokerUnderTest) -> None:
     async with open_channel(broker) as channel:
         queue = await exclusive_queue(channel, b"1", b"2", b"3")

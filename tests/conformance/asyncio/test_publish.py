@@ -10,6 +10,7 @@ from leveret import (
     AccessRefused,
     ChannelClosedError,
     ConfigurationError,
+    DeadlineExceeded,
     NotFound,
     Outcome,
     PreconditionFailed,
@@ -315,10 +316,82 @@ async def test_both_kinds_of_publish_on_one_channel(broker: BrokerUnderTest) -> 
             if number % 2:
                 with pytest.raises(PublishReturned):
                     await publication.wait()
-        await channel.wait_for_confirms()
+        with pytest.raises(PublishFailures) as caught:  # those that nobody was told of
+            await channel.wait_for_confirms()
+        assert [error.delivery_tag % 4 for error in caught.value.errors] == [2] * 10
         for _ in range(20):
             await returned.next()
         assert len(returned.calls) == 20
+
+
+async def test_waiting_for_confirms_tells_of_each_failure_once(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        queue, missing = await exclusive_queue(channel), unique("nobody")
+        publications = [
+            channel.publish_nowait(b"%d" % number, routing_key=missing if number % 2 else queue)
+            for number in range(6)
+        ]
+        with pytest.raises(PublishReturned):
+            await publications[3].wait()
+        with pytest.raises(PublishFailures, match="2 messages were not confirmed") as caught:
+            await channel.wait_for_confirms()
+        failed = [error.publication for error in caught.value.errors]
+        assert failed == [publications[1], publications[5]]
+        assert [publication.body for publication in failed] == [b"1", b"5"]
+        await channel.wait_for_confirms()
+
+
+async def test_a_publisher_that_never_flushes_is_told(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        publisher = channel.publisher(max_in_flight=100)
+        missing = unique("nobody")
+        with pytest.raises(PublishFailures, match="were not confirmed") as caught:
+            for _ in range(5000):
+                await publisher.publish(b"", routing_key=missing)
+        assert len(caught.value.errors) == 1000
+        with pytest.raises(PublishFailures):
+            await publisher.flush()
+        await publisher.flush()
+
+
+async def test_a_publisher_left_by_an_error_of_the_user_has_a_note(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        with pytest.raises(KeyError) as caught:
+            async with channel.publisher() as publisher:
+                publication = await publisher.publish(b"", routing_key=unique("nobody"))
+                with pytest.raises(PublishReturned):
+                    await publication.wait()
+                publication = await publisher.publish(b"", routing_key=unique("nobody"))
+                await channel.wait_for_confirms()
+                raise KeyError("the user's own")
+        assert caught.value.__notes__ == [
+            "of the publisher's messages, 1 were not confirmed and 0 have no outcome yet"
+        ]
+
+
+async def test_a_publication_may_be_polled(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        queue = await exclusive_queue(channel)
+        publication = channel.publish_nowait(b"it", routing_key=queue)
+        for _ in range(2000):
+            try:
+                await publication.wait(timeout=0)
+            except DeadlineExceeded:
+                continue
+            break
+        else:
+            await publication.wait()
+        assert publication.outcome is Outcome.CONFIRMED
+        await channel.publish(b"more", routing_key=queue)
+
+
+async def test_whether_a_refused_publish_may_be_tried_again(broker: BrokerUnderTest) -> None:
+    async with open_connection(broker) as connection:
+        channel = await connection.channel()
+        with pytest.raises(PublishNacked) as caught:
+            await channel.publish(b"", unique("none"))
+        assert isinstance(caught.value.__cause__, NotFound)
+        assert not caught.value.retryable
 
 
 async def test_a_callback_of_returns_that_raises(

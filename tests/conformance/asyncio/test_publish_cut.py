@@ -11,6 +11,7 @@ from leveret import (
     DeadlineExceeded,
     Outcome,
     PublishError,
+    PublishFailures,
     PublishNotSent,
     PublishUnknown,
 )
@@ -21,6 +22,31 @@ from ...support.tasks import start
 from .helpers import connect, count, has, open_channel, shared_queue
 
 MIB = 1024 * 1024
+
+
+async def test_a_publisher_tells_of_each_publish_when_the_connection_breaks(
+    broker: BrokerUnderTest,
+) -> None:
+    async with shared_queue(broker) as queue, open_channel(broker) as watcher:
+        with Proxy(broker.url) as proxy:
+            connection = await connect(proxy.url)
+            channel = await connection.channel()
+            proxy.hold_to_client()
+            sent = 0
+            with pytest.raises(PublishFailures) as caught:
+                async with channel.publisher(max_in_flight=50) as publisher:
+                    for _ in range(50):
+                        await publisher.publish(b"", routing_key=queue)
+                        sent += 1
+                    await has(watcher, queue, 50)
+                    proxy.cut()
+                    while True:
+                        await publisher.publish(b"", routing_key=queue)
+                        sent += 1
+            assert isinstance(caught.value.__cause__, ChannelClosedError | ConnectionClosedError)
+            assert len(caught.value.errors) == sent
+            assert sum(isinstance(error, PublishUnknown) for error in caught.value.errors) >= 50
+            await connection.close()
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -54,14 +54,14 @@ async def test_settling_twice(broker: BrokerUnderTest) -> None:
         first, second, third = await take(consumer, 3)
         first.ack()
         second.nack(requeue=False)
-        third.reject()
+        third.reject(requeue=False)
         for delivery in (first, second, third):
             with pytest.raises(DeliverySettledError, match="settled already"):
                 delivery.ack()
             with pytest.raises(DeliverySettledError):
                 delivery.nack()
             with pytest.raises(DeliverySettledError):
-                delivery.reject()
+                delivery.reject(requeue=False)
             assert not delivery.lost
         assert await count(channel, queue) == 0
         assert channel.is_open  # nothing was sent
@@ -145,7 +145,7 @@ async def test_refusing_without_requeue_drops_or_dead_letters(
         if how == "nack":
             delivery.nack(requeue=False)
         else:
-            delivery.reject()
+            delivery.reject(requeue=False)
         letter = await get(channel, dead)
         assert letter.body == b"1"
         deaths = letter.headers["x-death"]

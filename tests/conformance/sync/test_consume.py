@@ -38,6 +38,22 @@ from .helpers import (
 )
 
 
+def test_consumers_that_start_at_once_have_their_own_prefetch(
+    broker: BrokerUnderTest,
+) -> None:
+    with open_channel(broker) as channel:
+        queues = [exclusive_queue(channel, *[b""] * 20) for _ in range(2)]
+        starting = [
+            start(channel.consume, queue, prefetch=prefetch)
+            for queue, prefetch in zip(queues, (1, 10), strict=True)
+        ]
+        consumers = [each.result(10) for each in starting]
+        for consumer, prefetch in zip(consumers, (1, 10), strict=True):
+            take(consumer, prefetch)
+            with pytest.raises(DeadlineExceeded):
+                consumer.get(timeout=0.2)
+
+
 def test_iterating(broker: BrokerUnderTest) -> None:
     with open_channel(broker) as channel:
         queue = exclusive_queue(channel, b"1", b"2", b"3")

@@ -12,6 +12,7 @@ from leveret import (
     DeadlineExceeded,
     Outcome,
     PublishError,
+    PublishFailures,
     PublishNotSent,
     PublishUnknown,
 )
@@ -22,6 +23,31 @@ from ...support.threads import start
 from .helpers import connect, count, has, open_channel, shared_queue
 
 MIB = 1024 * 1024
+
+
+def test_a_publisher_tells_of_each_publish_when_the_connection_breaks(
+    broker: BrokerUnderTest,
+) -> None:
+    with shared_queue(broker) as queue, open_channel(broker) as watcher:
+        with Proxy(broker.url) as proxy:
+            connection = connect(proxy.url)
+            channel = connection.channel()
+            proxy.hold_to_client()
+            sent = 0
+            with pytest.raises(PublishFailures) as caught:
+                with channel.publisher(max_in_flight=50) as publisher:
+                    for _ in range(50):
+                        publisher.publish(b"", routing_key=queue)
+                        sent += 1
+                    has(watcher, queue, 50)
+                    proxy.cut()
+                    while True:
+                        publisher.publish(b"", routing_key=queue)
+                        sent += 1
+            assert isinstance(caught.value.__cause__, ChannelClosedError | ConnectionClosedError)
+            assert len(caught.value.errors) == sent
+            assert sum(isinstance(error, PublishUnknown) for error in caught.value.errors) >= 50
+            connection.close()
 
 
 @pytest.mark.parametrize("reset", [False, True])

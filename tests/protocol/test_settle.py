@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from leveret import wire
+from leveret import DeliverySettledError, wire
 from leveret.protocol import ClientChannel, State
 from leveret.protocol.settle import SettleTracker
 
-from .pair import NO_PROPERTIES, Pair, decode, drain
+from .pair import NO_PROPERTIES, Pair, decode, deliver, drain
 
 
 def frames(pair: Pair) -> list[tuple[int, bool]]:
@@ -168,6 +169,67 @@ def test_recover_async(pair: Pair) -> None:
     channel.send_method(wire.BasicRecoverAsync(True))
     assert channel.unsettled.is_lost(2)
     assert len(channel.unsettled) == 0
+
+
+@pytest.mark.parametrize("tag", [0, 2, 4, 6, 7, 99])
+@pytest.mark.parametrize("multiple", [False, True])
+def test_what_is_not_unsettled_is_not_settled(pair: Pair, tag: int, multiple: bool) -> None:
+    """Settled ones, one without need of an ack, ones never seen: RabbitMQ closes the channel."""
+    channel = pair.consuming()
+    channel.send_request(wire.BasicConsume("q", "free", no_ack=True), None)
+    pair.pump()
+    pair.deliver(channel, 1, 2, 3)
+    pair.deliver(channel, 4, consumer_tag="free")
+    pair.deliver(channel, 5, 6)
+    channel.send_ack(2)
+    channel.send_ack(6)
+    drain(pair.client)
+    calls: list[Callable[[], None]] = [
+        lambda: channel.send_ack(tag, multiple),
+        lambda: channel.send_nack(tag, multiple),
+        lambda: channel.send_reject(tag),
+    ]
+    for call in calls[2:] if multiple and not tag else calls:
+        with pytest.raises(DeliverySettledError, match=f"delivery {tag} "):
+            call()
+    channel.give_back(tag)
+    assert not pair.client.has_data_to_send()
+    for still in (5, 3, 1):
+        channel.send_ack(still)
+    assert frames(pair) == [(5, False), (3, False), (1, False)]
+
+
+def test_in_a_transaction_the_broker_decides(pair: Pair) -> None:
+    channel = with_deliveries(pair, 1)
+    channel.send_request(wire.TxSelect(), None)
+    channel.send_ack(1)
+    channel.send_request(wire.TxRollback(), None)
+    drain(pair.client)
+    channel.send_ack(1)
+    assert frames(pair) == [(1, False)]
+
+
+def test_what_recover_takes_back_is_not_settled(pair: Pair) -> None:
+    channel = with_deliveries(pair, 2)
+    channel.send_request(wire.BasicRecover(True), None)
+    drain(pair.client)
+    for _ in range(2):
+        for tag in (1, 2):
+            with pytest.raises(DeliverySettledError, match="recover"):
+                channel.send_ack(tag)
+        channel.give_back(2)
+        assert not pair.client.has_data_to_send()
+        pair.client.receive_data(wire.BasicRecoverOk().encode(1), 0.0)
+
+
+def test_a_delivery_to_nobody_is_not_refused_while_recovering(pair: Pair) -> None:
+    channel = pair.consuming()
+    channel.send_method(wire.BasicCancel("t", nowait=True))
+    channel.send_request(wire.BasicRecover(True), None)
+    drain(pair.client)
+    pair.client.receive_data(deliver(1), 0.0)
+    assert not pair.client.has_data_to_send()
+    assert pair.client.state is State.OPEN
 
 
 # -- against a broker that keeps a set ---------------------------------------------------------

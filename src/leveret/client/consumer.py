@@ -157,7 +157,7 @@ class Subscription:
             return
         for delivery in deliveries:
             try:
-                self.channel.protocol.send_nack(delivery.delivery_tag, requeue=True)
+                self.channel.protocol.give_back(delivery.delivery_tag)
             except LeveretError:
                 return  # the channel is gone, and the broker requeues by itself
 

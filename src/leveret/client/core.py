@@ -174,7 +174,7 @@ class BaseCore:
             if event.request.no_ack:
                 channel.owner.keep(event.request.queue, reply)
             else:
-                channel.send_nack(reply.delivery_tag, requeue=True)
+                channel.give_back(reply.delivery_tag)
 
     def stop(self, subscription: Subscription | None) -> None:
         """Cancel a consumer without waiting; what it holds goes back into the queue."""

@@ -9,12 +9,14 @@ leave in the order of the calls. Whom the broker blames where it closes the chan
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import wire
 from ..exceptions import (
+    DeliverySettledError,
     LeveretError,
     LocalProtocolError,
     NotFound,
@@ -176,7 +178,7 @@ class ClientChannel(Channel):
         if isinstance(method, wire.ConfirmSelect) and self.confirms is None:
             self.confirms = ConfirmTracker()
         elif isinstance(method, wire.TxSelect):
-            self.unsettled.transactional = True
+            self.unsettled.select()
         elif isinstance(method, wire.BasicRecover):
             self.unsettled.recovering()
 
@@ -232,6 +234,7 @@ class ClientChannel(Channel):
 
         Raises:
             ChannelClosedError: the channel has ended; the broker requeues its deliveries.
+            DeliverySettledError: the delivery is not unsettled; nothing is sent.
         """
         if self.state is not ChannelState.OPEN:
             self.check_open()
@@ -244,7 +247,9 @@ class ClientChannel(Channel):
             delivery_tag = unsettled.last()
             if not delivery_tag:
                 return
-        self._write(wire.encode_ack(self.number, delivery_tag, multiple))
+        piece = wire.encode_ack(self.number, delivery_tag, multiple)
+        unsettled.check(delivery_tag)
+        self._write(piece)
         unsettled.settle(delivery_tag, multiple)
 
     def send_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
@@ -252,25 +257,38 @@ class ClientChannel(Channel):
         Acknowledgements").
 
         Raises:
-            ChannelClosedError: as `send_ack`.
+            ChannelClosedError, DeliverySettledError: as `send_ack`.
         """
         self.check_open()
         if multiple and not delivery_tag and not self.unsettled.transactional:
             delivery_tag = self.unsettled.last()
             if not delivery_tag:
                 return
-        self._write(wire.encode_nack(self.number, delivery_tag, multiple, requeue))
+        piece = wire.encode_nack(self.number, delivery_tag, multiple, requeue)
+        self.unsettled.check(delivery_tag)
+        self._write(piece)
         self.unsettled.settle(delivery_tag, multiple)
 
     def send_reject(self, delivery_tag: int, requeue: bool = True) -> None:
         """Refuse a delivery with basic.reject.
 
         Raises:
-            ChannelClosedError: as `send_ack`.
+            ChannelClosedError, DeliverySettledError: as `send_ack`.
         """
         self.check_open()
-        self._write(wire.encode_reject(self.number, delivery_tag, requeue))
+        piece = wire.encode_reject(self.number, delivery_tag, requeue)
+        self.unsettled.check(delivery_tag)
+        self._write(piece)
         self.unsettled.settle(delivery_tag, False)
+
+    def give_back(self, delivery_tag: int) -> None:
+        """Requeue a delivery that nobody has seen, unless it is settled or back already.
+
+        Raises:
+            ChannelClosedError: as `send_ack`.
+        """
+        with contextlib.suppress(DeliverySettledError):
+            self.send_nack(delivery_tag, requeue=True)
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -403,7 +421,8 @@ class ClientChannel(Channel):
             if delivery.consumer_tag in self._unheeded:
                 return
             self.unsettled.delivered(delivery.delivery_tag)
-            self.send_reject(delivery.delivery_tag, requeue=True)
+            with contextlib.suppress(DeliverySettledError):  # basic.recover was sent: it goes back
+                self.send_reject(delivery.delivery_tag, requeue=True)
             return
         if not entry.no_ack:
             self.unsettled.delivered(delivery.delivery_tag)

@@ -14,9 +14,11 @@ whose rollback makes deliveries unsettled again: there, every ack leaves by itse
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 
 from .. import wire
+from ..exceptions import DeliverySettledError
 
 __all__ = ["SettleTracker"]
 
@@ -28,11 +30,15 @@ class SettleTracker:
 
     Args:
         channel: its number, for the frames.
+
+    Attributes:
+        transactional: whether tx.select was sent.
     """
 
     __slots__ = (
         "_ack_count",
         "_ack_tag",
+        "_alone",
         "_channel",
         "_floor",
         "_holes",
@@ -49,7 +55,8 @@ class SettleTracker:
         self._recovering = 0  # basic.recover without an answer yet
         self._ack_tag = 0
         self._ack_count = 0
-        self.transactional = False  # whether tx.select was sent
+        self._alone = False  # no ack is kept back: in transactions and while recovering
+        self.transactional = False
 
     def __len__(self) -> int:
         return len(self._tags) - len(self._holes)
@@ -69,7 +76,7 @@ class SettleTracker:
     def ack_front(self, tag: int) -> bool:
         """Keep back the ack of `tag` if it is the front; else False, and nothing is done."""
         tags = self._tags
-        if not tags or tags[0] != tag or self.transactional:
+        if not tags or tags[0] != tag or self._alone:
             return False
         tags.popleft()
         if self._holes:
@@ -77,6 +84,31 @@ class SettleTracker:
         self._ack_tag = tag
         self._ack_count += 1
         return True
+
+    def check(self, tag: int) -> None:
+        """Raise where the broker would close the channel for a tag that it does not know (406).
+
+        With `multiple`, too, the tag itself must be unsettled. In transactions all is let through.
+
+        Raises:
+            DeliverySettledError: it is not unsettled.
+        """
+        if self.transactional or (not self._recovering and self._is_unsettled(tag)):
+            return
+        if tag and self.is_lost(tag):
+            raise DeliverySettledError(f"delivery {tag} was taken back by basic.recover")
+        raise DeliverySettledError(
+            f"delivery {tag} of channel {self._channel} cannot be settled: it is settled already, "
+            "or never came to be settled"
+        )
+
+    def _is_unsettled(self, tag: int) -> bool:
+        tags = self._tags
+        if not tags or not tags[0] <= tag <= tags[-1] or tag in self._holes:
+            return False
+        if tags[-1] - tags[0] == len(tags) - 1:
+            return True
+        return tags[bisect_left(tags, tag)] == tag  # there are tags without need of an ack
 
     def settle(self, tag: int, multiple: bool) -> None:
         """`tag` (with `multiple`, all up to it; 0 for all) is settled by a frame of its own."""
@@ -111,13 +143,20 @@ class SettleTracker:
         self._ack_count = 0
         return wire.encode_ack(self._channel, self._ack_tag, count > 1)
 
+    def select(self) -> None:
+        """tx.select was sent."""
+        self.transactional = True
+        self._alone = True
+
     def recovering(self) -> None:
         """basic.recover was sent: what was delivered until recover-ok is lost already."""
         self._recovering += 1
+        self._alone = True
 
     def recovered(self) -> None:
         """recover-ok: the broker has taken back all that was delivered until now."""
         self._recovering = max(0, self._recovering - 1)
+        self._alone = self.transactional or self._recovering > 0
         if self._tags:
             self._floor = self._tags[-1]
         self._tags.clear()

@@ -9,7 +9,6 @@ from leveret import (
     ChannelClosedError,
     DeadlineExceeded,
     DeliverySettledError,
-    PreconditionFailed,
 )
 
 from ...support.brokers import BrokerUnderTest
@@ -155,23 +154,54 @@ def test_refusing_without_requeue_drops_or_dead_letters(
         assert letter.headers["x-first-death-queue"] == queue
 
 
-def test_a_tag_that_nobody_has(broker: BrokerUnderTest) -> None:
-    with open_connection(broker) as connection:
-        for settle, operation in (
-            (lambda channel: channel.basic_ack(42), "basic.ack"),
-            (lambda channel: channel.basic_nack(42), "basic.nack"),
-            (lambda channel: channel.basic_reject(42), "basic.reject"),
-        ):
-            channel = connection.channel()
-            settle(channel)
-            with pytest.raises((PreconditionFailed, ChannelClosedError)) as caught:
-                channel.basic_qos(0)
-            error = caught.value
-            if isinstance(error, ChannelClosedError):
-                error = error.reason
-            assert isinstance(error, PreconditionFailed)
-            assert error.reply_text == "PRECONDITION_FAILED - unknown delivery tag 42"
-            assert error.operation == operation
+@pytest.mark.parametrize("tag", [0, 42])
+def test_a_tag_that_nobody_has(broker: BrokerUnderTest, tag: int) -> None:
+    with open_channel(broker) as channel:
+        for settle in (channel.basic_ack, channel.basic_nack, channel.basic_reject):
+            with pytest.raises(DeliverySettledError, match=f"delivery {tag} "):
+                settle(tag)
+        if tag:
+            for settle_all in (channel.basic_ack, channel.basic_nack):
+                with pytest.raises(DeliverySettledError, match=f"delivery {tag} "):
+                    settle_all(tag, multiple=True)
+        channel.basic_qos(0)  # it lives
+
+
+def test_settling_twice_by_another_route_leaves_the_channel_open(
+    broker: BrokerUnderTest,
+) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, *[b"%d" % n for n in range(7)])
+        held = [get(channel, queue) for _ in range(7)]
+        held[1].ack(multiple=True)
+        with pytest.raises(DeliverySettledError):
+            held[0].ack()
+        channel.basic_ack(held[2].delivery_tag)
+        with pytest.raises(DeliverySettledError):
+            held[2].reject()
+        held[4].ack()
+        for multiple in (False, True):
+            with pytest.raises(DeliverySettledError):
+                channel.basic_ack(held[4].delivery_tag, multiple=multiple)
+        held[5].nack(multiple=True, requeue=False)
+        with pytest.raises(DeliverySettledError):
+            held[3].ack(multiple=True)
+        channel.basic_qos(0)
+        held[6].ack()
+        channel.basic_qos(0)
+        assert channel.get(queue) is None
+
+
+def test_a_rollback_makes_deliveries_unsettled_again(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, b"1", b"2")
+        channel.tx_select()
+        held = [get(channel, queue) for _ in range(2)]
+        channel.basic_ack(held[0].delivery_tag)
+        channel.tx_rollback()
+        channel.basic_ack(held[0].delivery_tag)
+        held[1].ack()
+        channel.tx_commit()
 
 
 def test_recover(broker: BrokerUnderTest) -> None:

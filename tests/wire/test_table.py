@@ -72,6 +72,22 @@ def test_each_tag_is_encoded_as_rabbitmq_reads_it_and_decoded_back(value, raw, b
     assert type(table["k"]) is type(back)
 
 
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [(b"L" + b"\xff" * 8, -1), (b"U\xff\xfd", -3), (b"L" + bytes(7) + b"\x07", 7)],
+)
+def test_tags_that_only_others_send_are_decoded(raw, value):
+    """py-amqp sends large ints as `L`, and RabbitMQ 3.10 passes message headers on as they are."""
+    assert wire.decode_table(table_of(b"\x01k", raw))[0] == {"k": value}
+
+
+def test_one_value_is_decoded_from_its_tag():
+    assert wire.decode_value(b"##A\x00\x00\x00\x01V##", 2) == ([None], 8)
+    for raw in (b"", b"I\x00", b"S\x00\x00", b"A\x00\x00\x00\x02t"):
+        with pytest.raises(DecodeError):
+            wire.decode_value(b"##" + raw, 2)
+
+
 @examples
 @given(strategies.tables)
 def test_tables_survive_the_round_trip(table):

@@ -132,6 +132,7 @@ from .table import (
     UInt8,
     UInt16,
     UInt32,
+    decode_value,
 )
 
 __all__ = [
@@ -239,6 +240,7 @@ __all__ = [
     "decode_frames",
     "decode_method",
     "decode_table",
+    "decode_value",
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",

@@ -9,6 +9,7 @@ thing; RabbitMQ's errata are what is spoken here:
     s u  16 bits, signed/unsigned   int                Int16, UInt16
     I i  32 bits, signed/unsigned   int                int that fits; UInt32
     l    64 bits, signed            int                int that does not fit `I`; Int64
+    U L  16/64 bits, signed         int                (never sent: py-amqp and older clients do)
     f d  IEEE 754, 32/64 bits       float              Float32; float
     D    scale and signed 32 bits   Decimal            Decimal
     S    long string                str, or bytes where it is not UTF-8    str
@@ -47,6 +48,7 @@ __all__ = [
     "decode_decimal",
     "decode_table",
     "decode_timestamp",
+    "decode_value",
     "encode_shortstr",
     "encode_table",
     "encode_timestamp",
@@ -359,6 +361,27 @@ def decode_table(
         raise
 
 
+def decode_value(
+    data: bytes, offset: int = 0, *, max_depth: int = MAX_DEPTH
+) -> tuple[object, int]:
+    """Decode one value of a table or an array, from the tag that stands at `offset`.
+
+    Returns:
+        The value, and the offset after it.
+
+    Raises:
+        DecodeError: its `offset` counts from the tag.
+    """
+    try:
+        return _decode_value(data, offset, len(data), max_depth)
+    except DecodeError as error:
+        if error.offset is not None:
+            error.offset -= offset
+        raise
+    except (struct.error, IndexError):
+        raise DecodeError("a value is cut off", offset=len(data) - offset) from None
+
+
 def read_table(
     data: bytes, offset: int, end: int, max_depth: int = MAX_DEPTH
 ) -> tuple[dict[str, object], int]:
@@ -412,6 +435,8 @@ _FIXED: Final = {
     for tag, code in {
         "I": "i",
         "l": "q",
+        "L": "q",
+        "U": "h",
         "d": "d",
         "i": "I",
         "b": "b",

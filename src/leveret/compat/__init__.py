@@ -1,0 +1,1 @@
+"""Leveret in the place of other libraries."""

@@ -1,0 +1,72 @@
+"""A message, as it is published and as it comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leveret import wire
+
+from .serialization import GenericContent, decode_properties
+from .spec import Basic
+
+__all__ = ["Message"]
+
+_new = object.__new__
+_LETTERS = {"headers": "F", "delivery_mode": "o", "priority": "o", "timestamp": "L"}
+
+
+class Message(GenericContent):
+    """A message.
+
+    Args:
+        body: bytes, or a string, which is sent in `content_encoding`, by default UTF-8.
+        children: ignored.
+        channel: the channel it came from.
+        properties: as `PROPERTIES` names them; unknown ones stay here and are not sent.
+
+    Attributes:
+        delivery_info: where it came from, set by basic_consume and basic_get.
+    """
+
+    CLASS_ID = Basic.CLASS_ID
+    #: The properties, with the letters of their types.
+    PROPERTIES = [  # noqa: RUF012  py-amqp's type
+        ("application_headers" if name == "headers" else name, _LETTERS.get(name, "s"))
+        for name in wire.PROPERTY_NAMES
+    ]
+
+    __slots__ = ("body", "channel", "delivery_info")
+
+    def __init__(
+        self, body: Any = "", children: Any = None, channel: Any = None, **properties: Any
+    ) -> None:
+        super().__init__(**properties)
+        self.delivery_info: Any = None
+        self.body = body
+        self.channel = channel
+
+    @property
+    def headers(self) -> Any:
+        """The application headers, None where there are none."""
+        return self.properties.get("application_headers")
+
+    @property
+    def delivery_tag(self) -> Any:
+        """Its number on its channel."""
+        return self.delivery_info.get("delivery_tag")
+
+
+def from_content(content: wire.Content, frame_method: tuple[int, int]) -> Message:
+    """A received message."""
+    message = _new(Message)
+    message.frame_method = frame_method
+    message.frame_args = None
+    message.properties = decode_properties(content.raw_properties)
+    message._pending_chunks = []
+    body = content.body
+    message.body_received = message.body_size = len(body)
+    message.ready = True
+    message.delivery_info = None
+    message.body = body or ""
+    message.channel = None
+    return message

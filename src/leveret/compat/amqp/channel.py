@@ -1,0 +1,691 @@
+"""A channel: the operations of AMQP, each sent at once, and what comes for its consumers.
+
+An operation that has a reply waits for it, and dispatches on the way whatever comes. A channel
+that the broker closes because of an error is opened again under its number before the error is
+raised; its consumers and its prefetch are gone then, as the broker has it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from queue import Queue
+from time import monotonic
+from typing import Any
+
+from vine import ensure_promise
+
+from leveret.protocol import Outcome, Publication
+from leveret.protocol.confirms import ConfirmTracker
+
+from . import spec
+from .abstract_channel import AbstractChannel
+from .exceptions import (
+    ChannelError,
+    ConsumerCancelled,
+    MessageNacked,
+    RecoverableConnectionError,
+    error_for_code,
+)
+from .protocol import queue_declare_ok_t
+
+__all__ = ["Channel", "VDeprecationWarning"]
+
+AMQP_LOGGER = logging.getLogger("amqp")
+
+REJECTED_MESSAGE_WITHOUT_CALLBACK = (
+    "Rejecting message with delivery tag %r: nothing is registered for consumer tag %r "
+    "(exchange %r, routing key %r)"
+)
+
+
+class VDeprecationWarning(DeprecationWarning):
+    """Something of an old version of AMQP."""
+
+
+class Channel(AbstractChannel):
+    """A channel.
+
+    Args:
+        connection: its connection.
+        channel_id: its number; None for the lowest that is free.
+        auto_decode: whether bodies with a content encoding become strings.
+        on_open: called with the channel when it is open; may be a promise.
+
+    Attributes:
+        callbacks, cancel_callbacks: by consumer tag.
+        no_ack_consumers: the tags of consumers that want no acknowledgement.
+        events: callbacks by `basic_return`, `basic_ack`, `basic_nack`.
+        active: False while the broker has asked for no messages (channel.flow).
+    """
+
+    _METHODS = {  # noqa: RUF012
+        entry.method_sig: entry
+        for entry in (
+            spec.method(spec.Channel.Close, "BsBB"),
+            spec.method(spec.Channel.CloseOk),
+            spec.method(spec.Channel.Flow, "b"),
+            spec.method(spec.Channel.FlowOk, "b"),
+            spec.method(spec.Channel.OpenOk),
+            spec.method(spec.Exchange.DeclareOk),
+            spec.method(spec.Exchange.DeleteOk),
+            spec.method(spec.Exchange.BindOk),
+            spec.method(spec.Exchange.UnbindOk),
+            spec.method(spec.Queue.BindOk),
+            spec.method(spec.Queue.UnbindOk),
+            spec.method(spec.Queue.DeclareOk, "sll"),
+            spec.method(spec.Queue.DeleteOk, "l"),
+            spec.method(spec.Queue.PurgeOk, "l"),
+            spec.method(spec.Basic.Cancel, "s"),
+            spec.method(spec.Basic.CancelOk, "s"),
+            spec.method(spec.Basic.ConsumeOk, "s"),
+            spec.method(spec.Basic.Deliver, "sLbss", content=True),
+            spec.method(spec.Basic.GetEmpty, "s"),
+            spec.method(spec.Basic.GetOk, "Lbssl", content=True),
+            spec.method(spec.Basic.QosOk),
+            spec.method(spec.Basic.RecoverOk),
+            spec.method(spec.Basic.Return, "Bsss", content=True),
+            spec.method(spec.Tx.CommitOk),
+            spec.method(spec.Tx.RollbackOk),
+            spec.method(spec.Tx.SelectOk),
+            spec.method(spec.Confirm.SelectOk),
+            spec.method(spec.Basic.Ack, "Lb"),
+            spec.method(spec.Basic.Nack, "Lb"),
+        )
+    }
+    _ALLOWED_METHODS_WHEN_CLOSING = (spec.Channel.Close, spec.Channel.CloseOk)
+
+    def __init__(
+        self,
+        connection: Any,
+        channel_id: Any = None,
+        auto_decode: bool = True,
+        on_open: Any = None,
+    ) -> None:
+        if channel_id:
+            connection._claim_channel_id(channel_id)
+        else:
+            channel_id = connection._get_free_channel_id()
+        AMQP_LOGGER.debug("using channel_id: %s", channel_id)
+        super().__init__(connection, channel_id)
+        self.is_open = False
+        self.active = True
+        self.returned_messages: Queue[Any] = Queue()
+        self.callbacks: dict[Any, Any] = {}
+        self.cancel_callbacks: dict[Any, Any] = {}
+        self.auto_decode = auto_decode
+        self.events: defaultdict[str, set[Any]] = defaultdict(set)
+        self.no_ack_consumers: set[Any] = set()
+        self.on_open = ensure_promise(on_open)
+        self._confirm_selected = False
+        self._confirms: ConfirmTracker | None = None
+        self._publication: Publication | None = None
+        self._left: Any = None  # the connection, after a close that got no answer
+        if self.connection.confirm_publish:
+            self.basic_publish = self.basic_publish_confirm
+
+    def then(self, on_success: Any, on_error: Any = None) -> Any:
+        """Have `on_success` called with the channel when it is open."""
+        return self.on_open.then(on_success, on_error)
+
+    def _setup_listeners(self) -> None:
+        self._callbacks.update(
+            {
+                spec.Channel.Close: self._on_close,
+                spec.Channel.CloseOk: self._on_close_ok,
+                spec.Channel.Flow: self._on_flow,
+                spec.Channel.OpenOk: self._on_open_ok,
+                spec.Basic.Cancel: self._on_basic_cancel,
+                spec.Basic.CancelOk: self._on_basic_cancel_ok,
+                spec.Basic.Deliver: self._on_basic_deliver,
+                spec.Basic.Return: self._on_basic_return,
+                spec.Basic.Ack: self._on_basic_ack,
+                spec.Basic.Nack: self._on_basic_nack,
+            }
+        )
+
+    # -- opening and closing ---------------------------------------------------------------
+
+    def open(self) -> Any:
+        """Open the channel, if it is not open."""
+        if self.is_open:
+            return None
+        return self.send_method(spec.Channel.Open, "s", ("",), wait=spec.Channel.OpenOk)
+
+    def _on_open_ok(self) -> None:
+        self.is_open = True
+        self.on_open(self)
+        AMQP_LOGGER.debug("Channel open")
+
+    def close(  # type: ignore[override]
+        self,
+        reply_code: int = 0,
+        reply_text: str = "",
+        method_sig: tuple[int, int] = (0, 0),
+        argsig: str = "BsBB",
+    ) -> Any:
+        """Close the channel, if it is open.
+
+        Raises:
+            socket.timeout: the broker did not answer; its number stays taken until it does.
+        """
+        connection = self.connection
+        answered = False
+        try:
+            if connection is None or connection.channels is None or not self.is_open:
+                answered = True
+                return None
+            self.is_closing = True
+            result = self.send_method(
+                spec.Channel.Close,
+                argsig,
+                (reply_code, reply_text, method_sig[0], method_sig[1]),
+                wait=spec.Channel.CloseOk,
+            )
+            answered = True
+            return result
+        finally:
+            if answered:
+                self.is_closing = False
+            else:
+                self._left = connection
+            self.connection = None
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        connection = self.connection or self._left
+        if self.connection is None:  # closed here, and the broker closes too: it wants its answer
+            self.connection = connection
+            self.send_method(spec.Channel.CloseOk)
+            self.connection = None
+            return
+        self.send_method(spec.Channel.CloseOk)
+        if not connection.is_closing and not self.is_closing:
+            self._do_revive()
+            raise error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
+
+    def _on_close_ok(self) -> None:
+        self.collect()
+
+    def _do_revive(self) -> None:
+        """Open the channel again, under its number."""
+        self.is_open = False
+        self._confirm_selected = False
+        self._confirms = None
+        self.open()
+
+    def collect(self) -> None:
+        """Forget everything, and give the number back; without a word to the broker."""
+        AMQP_LOGGER.debug("Closed channel #%s", self.channel_id)
+        self.is_open = self.is_closing = False
+        self._confirms = None
+        channel_id, self.channel_id = self.channel_id, None
+        connection, self.connection = self.connection or self._left, None
+        self._left = None
+        if connection:
+            if connection.channels is not None:
+                connection.channels.pop(channel_id, None)
+            try:
+                connection._used_channel_ids.remove(channel_id)
+            except ValueError:
+                pass
+        self.callbacks.clear()
+        self.cancel_callbacks.clear()
+        self.events.clear()
+        self.no_ack_consumers.clear()
+
+    def flow(self, active: bool) -> Any:
+        """Ask the broker to stop or to resume its deliveries; what it has set."""
+        return self.send_method(spec.Channel.Flow, "b", (active,), wait=spec.Channel.FlowOk)
+
+    def _on_flow(self, active: bool) -> None:
+        self.active = active
+        self._x_flow_ok(self.active)
+
+    def _x_flow_ok(self, active: bool) -> Any:
+        return self.send_method(spec.Channel.FlowOk, "b", (active,))
+
+    # -- exchanges -------------------------------------------------------------------------
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        type: str,
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BssbbbbbF",
+    ) -> None:
+        """Create an exchange, or with `passive` see that it is there."""
+        self.send_method(
+            spec.Exchange.Declare,
+            argsig,
+            (0, exchange, type, passive, durable, auto_delete, False, nowait, arguments),
+            wait=None if nowait else spec.Exchange.DeclareOk,
+        )
+
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = False, nowait: bool = False, argsig: str = "Bsbb"
+    ) -> Any:
+        """Delete an exchange."""
+        return self.send_method(
+            spec.Exchange.Delete,
+            argsig,
+            (0, exchange, if_unused, nowait),
+            wait=None if nowait else spec.Exchange.DeleteOk,
+        )
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BsssbF",
+    ) -> Any:
+        """Have an exchange fed by another (RabbitMQ)."""
+        return self.send_method(
+            spec.Exchange.Bind,
+            argsig,
+            (0, destination, source, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Exchange.BindOk,
+        )
+
+    def exchange_unbind(
+        self,
+        destination: str,
+        source: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BsssbF",
+    ) -> Any:
+        """Undo `exchange_bind`."""
+        return self.send_method(
+            spec.Exchange.Unbind,
+            argsig,
+            (0, destination, source, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Exchange.UnbindOk,
+        )
+
+    # -- queues ----------------------------------------------------------------------------
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BsssbF",
+    ) -> Any:
+        """Have a queue fed by an exchange."""
+        return self.send_method(
+            spec.Queue.Bind,
+            argsig,
+            (0, queue, exchange, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Queue.BindOk,
+        )
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BsssF",
+    ) -> Any:
+        """Undo `queue_bind`."""
+        return self.send_method(
+            spec.Queue.Unbind,
+            argsig,
+            (0, queue, exchange, routing_key, arguments),
+            wait=None if nowait else spec.Queue.UnbindOk,
+        )
+
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Any = None,
+        argsig: str = "BsbbbbbF",
+    ) -> Any:
+        """Create a queue, or with `passive` see that it is there.
+
+        Returns:
+            Name, messages and consumers; None with `nowait`.
+        """
+        self.send_method(
+            spec.Queue.Declare,
+            argsig,
+            (0, queue, passive, durable, exclusive, auto_delete, nowait, arguments),
+        )
+        if nowait:
+            return None
+        return queue_declare_ok_t(*self.wait(spec.Queue.DeclareOk, returns_tuple=True))
+
+    def queue_delete(
+        self,
+        queue: str = "",
+        if_unused: bool = False,
+        if_empty: bool = False,
+        nowait: bool = False,
+        argsig: str = "Bsbbb",
+    ) -> Any:
+        """Delete a queue; how many messages were in it."""
+        return self.send_method(
+            spec.Queue.Delete,
+            argsig,
+            (0, queue, if_unused, if_empty, nowait),
+            wait=None if nowait else spec.Queue.DeleteOk,
+        )
+
+    def queue_purge(self, queue: str = "", nowait: bool = False, argsig: str = "Bsb") -> Any:
+        """Empty a queue; how many messages were in it."""
+        return self.send_method(
+            spec.Queue.Purge,
+            argsig,
+            (0, queue, nowait),
+            wait=None if nowait else spec.Queue.PurgeOk,
+        )
+
+    # -- consuming -------------------------------------------------------------------------
+
+    def basic_qos(
+        self, prefetch_size: int, prefetch_count: int, a_global: bool, argsig: str = "lBb"
+    ) -> Any:
+        """Limit the unacknowledged deliveries."""
+        return self.send_method(
+            spec.Basic.Qos,
+            argsig,
+            (prefetch_size, prefetch_count, a_global),
+            wait=spec.Basic.QosOk,
+        )
+
+    def basic_consume(
+        self,
+        queue: str = "",
+        consumer_tag: str = "",
+        no_local: bool = False,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        nowait: bool = False,
+        callback: Any = None,
+        arguments: Any = None,
+        on_cancel: Any = None,
+        argsig: str = "BssbbbbF",
+    ) -> Any:
+        """Have the messages of a queue delivered.
+
+        Args:
+            consumer_tag: its name; the broker makes one where it is empty.
+            callback: called with each `Message`.
+            on_cancel: called with the tag when the broker cancels the consumer.
+
+        Returns:
+            The consumer tag.
+
+        Raises:
+            ValueError: `nowait` without a tag.
+        """
+        if nowait and not consumer_tag:
+            raise ValueError("Consumer tag must be specified when nowait is True")
+        reply = self.send_method(
+            spec.Basic.Consume,
+            argsig,
+            (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments),
+            wait=None if nowait else spec.Basic.ConsumeOk,
+            returns_tuple=True,
+        )
+        if not nowait:
+            consumer_tag = reply[0]
+        self.callbacks[consumer_tag] = callback
+        if on_cancel:
+            self.cancel_callbacks[consumer_tag] = on_cancel
+        if no_ack:
+            self.no_ack_consumers.add(consumer_tag)
+        return consumer_tag
+
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False, argsig: str = "sb") -> Any:
+        """End a consumer; nothing where the connection is closed."""
+        if self.connection is None:
+            return None
+        self.no_ack_consumers.discard(consumer_tag)
+        result = self.send_method(
+            spec.Basic.Cancel,
+            argsig,
+            (consumer_tag, nowait),
+            wait=None if nowait else spec.Basic.CancelOk,
+        )
+        if nowait:
+            self._remove_tag(consumer_tag)
+        return result
+
+    def _on_basic_cancel(self, consumer_tag: str) -> None:
+        callback = self._remove_tag(consumer_tag)
+        if not callback:
+            raise ConsumerCancelled(consumer_tag, spec.Basic.Cancel)
+        callback(consumer_tag)
+
+    def _on_basic_cancel_ok(self, consumer_tag: str) -> None:
+        self._remove_tag(consumer_tag)
+
+    def _remove_tag(self, consumer_tag: str) -> Any:
+        self.no_ack_consumers.discard(consumer_tag)
+        self.callbacks.pop(consumer_tag, None)
+        return self.cancel_callbacks.pop(consumer_tag, None)
+
+    def _on_basic_deliver(
+        self,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        msg: Any,
+    ) -> None:
+        msg.channel = self
+        msg.delivery_info = {
+            "consumer_tag": consumer_tag,
+            "delivery_tag": delivery_tag,
+            "redelivered": redelivered,
+            "exchange": exchange,
+            "routing_key": routing_key,
+        }
+        try:
+            callback = self.callbacks[consumer_tag]
+        except KeyError:
+            AMQP_LOGGER.warning(
+                REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
+            )
+            self.basic_reject(delivery_tag, requeue=True)
+        else:
+            callback(msg)
+
+    def basic_get(self, queue: str = "", no_ack: bool = False, argsig: str = "Bsb") -> Any:
+        """One message of a queue; None where it is empty."""
+        reply = self.send_method(
+            spec.Basic.Get,
+            argsig,
+            (0, queue, no_ack),
+            wait=[spec.Basic.GetOk, spec.Basic.GetEmpty],
+            returns_tuple=True,
+        )
+        if not reply or len(reply) < 2:
+            return self._on_get_empty(*reply)  # type: ignore[func-returns-value]
+        return self._on_get_ok(*reply)
+
+    def _on_get_empty(self, cluster_id: Any = None) -> None:
+        return None
+
+    def _on_get_ok(
+        self,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        message_count: int,
+        msg: Any,
+    ) -> Any:
+        msg.channel = self
+        msg.delivery_info = {
+            "delivery_tag": delivery_tag,
+            "redelivered": redelivered,
+            "exchange": exchange,
+            "routing_key": routing_key,
+            "message_count": message_count,
+        }
+        return msg
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = "Lb") -> Any:
+        """Acknowledge a delivery, or with `multiple` all up to it."""
+        return self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
+
+    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = "Lb") -> Any:
+        """Refuse a delivery."""
+        return self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
+
+    def basic_recover(self, requeue: bool = False) -> Any:
+        """Have the unacknowledged deliveries delivered again; does not wait for the answer."""
+        return self.send_method(spec.Basic.Recover, "b", (requeue,))
+
+    def basic_recover_async(self, requeue: bool = False) -> Any:
+        """As `basic_recover`, without an answer."""
+        return self.send_method(spec.Basic.RecoverAsync, "b", (requeue,))
+
+    # -- publishing ------------------------------------------------------------------------
+
+    def _basic_publish(
+        self,
+        msg: Any,
+        exchange: str = "",
+        routing_key: str = "",
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        argsig: str = "Bssbb",
+    ) -> Any:
+        """Publish a message; it has reached the socket when this returns.
+
+        Args:
+            timeout: seconds for writing it.
+            confirm_timeout: for `basic_publish_confirm`.
+
+        Raises:
+            RecoverableConnectionError: the connection is closed, or took nothing in time.
+        """
+        connection = self.connection
+        if not connection:
+            raise RecoverableConnectionError("basic_publish: connection closed")
+        if connection.client_properties.get("capabilities", {}).get("connection.blocked", False):
+            try:  # connection.blocked may have come, or the end
+                connection.drain_events(timeout=0)
+            except TimeoutError:
+                pass
+        args = (0, exchange, routing_key, mandatory, immediate)
+        try:
+            if timeout is None:
+                sent = self.send_method(spec.Basic.Publish, argsig, args, msg)
+            else:
+                with connection.transport.having_timeout(timeout):
+                    sent = self.send_method(spec.Basic.Publish, argsig, args, msg)
+        except TimeoutError:
+            raise RecoverableConnectionError("basic_publish: timed out") from None
+        if self._confirms is not None:
+            self._publication = Publication(exchange, routing_key, b"", mandatory)
+            self._confirms.add(self._publication, 0)
+        return sent
+
+    basic_publish = _basic_publish
+
+    def basic_publish_confirm(self, *args: Any, **kwargs: Any) -> Any:
+        """Publish a message, and wait until the broker has confirmed this very one.
+
+        Args:
+            confirm_timeout: seconds; else `timeout` is, if given.
+
+        Raises:
+            MessageNacked: the broker refused it.
+            socket.timeout: no confirm came in time.
+        """
+        timeout = kwargs.pop("confirm_timeout", None) or kwargs.get("timeout")
+        if not self._confirm_selected:
+            self._confirm_selected = True
+            self.confirm_select()
+        self._publication = None
+        sent = self._basic_publish(*args, **kwargs)
+        publication = self._publication
+        if publication is not None:
+            self._wait_for_confirm(publication, timeout)
+        return sent
+
+    def _wait_for_confirm(self, publication: Publication, timeout: float | None) -> None:
+        """Dispatch what comes until a publish has its outcome, in whatever call it comes."""
+        deadline = None if timeout is None else monotonic() + timeout
+        left = timeout
+        tracker = self._confirms
+        while publication.outcome is Outcome.PENDING:
+            connection = self.connection
+            if connection is None or self._confirms is not tracker:
+                raise RecoverableConnectionError("basic_publish: connection closed")
+            connection.drain_events(timeout=left)
+            if deadline is not None:
+                left = max(deadline - monotonic(), 0)
+        if publication.outcome is Outcome.NACKED:
+            raise MessageNacked
+
+    def confirm_select(self, nowait: bool = False) -> Any:
+        """Have the broker confirm the publishes of this channel (RabbitMQ)."""
+        result = self.send_method(
+            spec.Confirm.Select,
+            "b",
+            (nowait,),
+            wait=None if nowait else spec.Confirm.SelectOk,
+        )
+        if self._confirms is None:
+            self._confirms = ConfirmTracker()
+        return result
+
+    def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
+        if self._confirms is not None:
+            self._confirms.settle(delivery_tag, multiple, Outcome.CONFIRMED, [])
+        for callback in list(self.events["basic_ack"]):
+            callback(delivery_tag, multiple)
+
+    def _on_basic_nack(self, delivery_tag: int, multiple: bool) -> None:
+        if self._confirms is not None:
+            self._confirms.settle(delivery_tag, multiple, Outcome.NACKED, [])
+        for callback in list(self.events["basic_nack"]):
+            callback(delivery_tag, multiple)
+
+    def _on_basic_return(
+        self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Any
+    ) -> None:
+        error = error_for_code(reply_code, reply_text, spec.Basic.Return, ChannelError)
+        handlers = self.events.get("basic_return")
+        if not handlers:
+            raise error
+        for callback in list(handlers):
+            callback(error, exchange, routing_key, message)
+
+    # -- transactions ----------------------------------------------------------------------
+
+    def tx_select(self) -> Any:
+        """Make the channel transactional."""
+        return self.send_method(spec.Tx.Select, wait=spec.Tx.SelectOk)
+
+    def tx_commit(self) -> Any:
+        """End a transaction, with effect; the next one has begun then."""
+        return self.send_method(spec.Tx.Commit, wait=spec.Tx.CommitOk)
+
+    def tx_rollback(self) -> Any:
+        """End a transaction, without effect; the next one has begun then."""
+        return self.send_method(spec.Tx.Rollback, wait=spec.Tx.RollbackOk)

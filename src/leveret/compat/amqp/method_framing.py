@@ -1,0 +1,205 @@
+"""Between frames and methods: what the two hooks `frame_handler` and `frame_writer` make.
+
+The connection feeds a `FrameHandler` with what `wire` has decoded, and writes whole frames that
+`wire` has encoded. Called as functions they take and give the single frames of py-amqp's own
+hooks, for programs that put something in between, and for tests that play the broker.
+"""
+
+from __future__ import annotations
+
+import threading
+from struct import pack, unpack_from
+from typing import Any
+
+from leveret import wire
+from leveret.exceptions import RemoteProtocolError
+from leveret.protocol.content import ContentAssembly
+
+from . import spec
+from .basic_message import Message, from_content
+from .exceptions import ERROR_MAP, UnexpectedFrame
+from .utils import str_to_bytes
+
+__all__ = ["frame_handler", "frame_writer"]
+
+FRAME_OVERHEAD = 40
+_CONTENT_METHODS = frozenset({spec.Basic.Return, spec.Basic.Deliver, spec.Basic.GetOk})
+_METHOD, _HEADER, _BODY, _HEARTBEAT = map(int, wire.FrameType)
+
+_DELIVER: tuple[int, int] = spec.Basic.Deliver
+_GET_OK: tuple[int, int] = spec.Basic.GetOk
+_RETURN: tuple[int, int] = spec.Basic.Return
+_SIGS = {kind: (kind.key >> 16, kind.key & 0xFFFF) for kind in wire.METHODS.values()}
+
+
+class FrameHandler:
+    """Takes what comes, and calls back with whole methods.
+
+    Args:
+        connection: counts in its `bytes_recv`.
+        callback: called with the channel's number, the method's numbers, its arguments (encoded,
+            or as `wire` has decoded them) and its message.
+    """
+
+    __slots__ = ("_assemblies", "_callback", "_connection", "_partial")
+
+    def __init__(self, connection: Any, callback: Any) -> None:
+        self._connection = connection
+        self._callback = callback
+        self._assemblies: dict[int, ContentAssembly] = {}
+        self._partial: dict[int, Message] = {}
+
+    def receive(self, item: wire.Item) -> bool:
+        """The next item of `wire`; whether a method is complete with it."""
+        self._connection.bytes_recv += 1
+        number = item.channel
+        if self._assemblies and number in self._assemblies:
+            content = self._assemble(number, item)
+            if content is None:
+                return False
+            item = content
+        if isinstance(item, wire.Delivery):
+            sig = _GET_OK if item.consumer_tag is None else _DELIVER
+            self._callback(number, sig, item, from_content(item, sig))
+        elif isinstance(item, wire.Returned):
+            self._callback(number, _RETURN, item, from_content(item, _RETURN))
+        elif isinstance(item, wire.Heartbeat):
+            return False
+        elif not isinstance(item, wire.Method):
+            raise UnexpectedFrame(f"Received {item!r} while expecting a method")
+        elif item.has_content:
+            self._assemblies[number] = ContentAssembly(item, wire.Delivery)
+            return False
+        else:
+            self._callback(number, _SIGS[type(item)], item, None)
+        return True
+
+    def _assemble(self, number: int, item: wire.Item) -> wire.Content | None:
+        if isinstance(item, wire.Heartbeat):
+            return None
+        try:
+            content = self._assemblies[number].receive(item)
+        except RemoteProtocolError as error:
+            raise ERROR_MAP.get(error.reply_code, UnexpectedFrame)(
+                str(error), reply_code=error.reply_code
+            ) from error
+        if content is not None:
+            del self._assemblies[number]
+        return content
+
+    def __call__(self, frame: tuple[int, int, Any]) -> bool:
+        """The next frame: type, channel, payload; whether a method is complete with it."""
+        kind, number, payload = frame
+        self._connection.bytes_recv += 1
+        message = self._partial.get(number)
+        expected = _METHOD if message is None else _BODY if message.body_size else _HEADER
+        if kind == _HEARTBEAT:
+            return False
+        if kind != expected:
+            raise UnexpectedFrame(f"Received frame {kind} while expecting type: {expected}")
+        if message is None:
+            sig = unpack_from(">HH", payload, 0)
+            if sig in _CONTENT_METHODS:
+                self._partial[number] = Message()
+                self._partial[number].frame_method = sig
+                self._partial[number].frame_args = payload
+                return False
+            self._callback(number, sig, payload, None)
+            return True
+        (message.inbound_header if kind == _HEADER else message.inbound_body)(payload)
+        if not message.ready:
+            return False
+        del self._partial[number]
+        self._callback(number, message.frame_method, message.frame_args, message)
+        return True
+
+
+class FrameWriter:
+    """Writes, at once: what is called has reached the socket when it returns.
+
+    Args:
+        connection: its `frame_max` holds, and it counts in its `bytes_sent`.
+        transport: takes the bytes, whole messages at a time.
+    """
+
+    __slots__ = ("_connection", "_lock", "_write")
+
+    def __init__(self, connection: Any, transport: Any) -> None:
+        self._connection = connection
+        self._write = transport.write
+        self._lock = threading.Lock()  # several threads may publish; made late, for gevent
+
+    def send(self, data: wire.Encoded) -> None:
+        """Write encoded frames."""
+        with self._lock:
+            if isinstance(data, list):
+                for piece in data:
+                    self._write(piece)
+            else:
+                self._write(data)
+        self._connection.bytes_sent += 1
+
+    def publish(
+        self,
+        number: int,
+        exchange: str,
+        routing_key: str,
+        mandatory: bool,
+        immediate: bool,
+        message: Any,
+    ) -> None:
+        """Write basic.publish with its message."""
+        body, properties = _encoded(message)
+        self.send(
+            wire.encode_publish(
+                number,
+                exchange,
+                routing_key,
+                bool(mandatory),
+                bool(immediate),
+                properties,
+                body,
+                self._connection.frame_max,
+            )
+        )
+
+    def __call__(
+        self, type_: int, channel: int, method_sig: Any, args: Any, content: Any
+    ) -> None:
+        """Write a frame: a method with its encoded arguments and its message, or a heartbeat."""
+        if type_ == _HEARTBEAT:
+            self.send(wire.HEARTBEAT_FRAME)
+            return
+        method = pack(">HH", *method_sig) + str_to_bytes(args) if type_ == _METHOD else b""
+        frames = [_frame(type_, channel, method)]
+        if not content:
+            self.send(frames[0])
+            return
+        body, properties = _encoded(content)
+        limit = self._connection.frame_max - wire.FRAME_OVERHEAD
+        header = pack(">HHQ", method_sig[0], 0, len(body)) + properties
+        frames.append(_frame(_HEADER, channel, header))
+        for start in range(0, len(body), limit):
+            frames.append(_frame(_BODY, channel, body[start : start + limit]))
+        whole = b"".join(frames)
+        if len(whole) <= limit + wire.FRAME_OVERHEAD:
+            self.send([memoryview(whole)])
+        else:
+            self.send([*frames])
+
+
+def _encoded(message: Any) -> tuple[Any, bytes]:
+    """Body and properties; a string body is sent in its content encoding, UTF-8 by default."""
+    body = message.body
+    if isinstance(body, str):
+        body = body.encode(message.properties.setdefault("content_encoding", "utf-8"))
+    return body, message._serialize_properties()
+
+
+def _frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return b"".join((pack(">BHI", kind, channel, len(payload)), payload, b"\xce"))
+
+
+#: The hooks that a connection is made with by default.
+frame_handler = FrameHandler
+frame_writer = FrameWriter

@@ -8,7 +8,6 @@ it, if there is one.
 from __future__ import annotations
 
 import logging
-from struct import error as StructError
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -73,6 +72,9 @@ def _return_args(item: Any) -> list[Any]:
     return [item.reply_code, item.reply_text, item.exchange, item.routing_key]
 
 
+_ACK: Sig = spec.Basic.Ack
+_PUBLISH: Sig = spec.Basic.Publish
+_REJECT: Sig = spec.Basic.Reject
 _CONTENT_ARGS = {
     spec.Basic.Deliver: _delivery_args,
     spec.Basic.GetOk: _get_args,
@@ -190,18 +192,16 @@ class AbstractChannel:
     ) -> bool:
         """Send what is sent all the time without the detour over letters; whether it was that."""
         try:
-            if sig == spec.Basic.Ack and format == "Lb":
+            if sig == _ACK and format == "Lb":
                 writer.send(wire.encode_ack(self.channel_id, *args))
-            elif sig == spec.Basic.Publish and format == "Bssbb":
-                writer.publish(self.channel_id, *args[1:], content)
-            elif sig == spec.Basic.Reject and format == "Lb":
+            elif sig == _PUBLISH and format == "Bssbb":
+                writer.publish(self.channel_id, args, content)
+            elif sig == _REJECT and format == "Lb":
                 writer.send(wire.encode_reject(self.channel_id, *args))
             else:
                 return False
-        except EncodeError as error:
-            if sig != spec.Basic.Publish:
-                raise StructError(str(error)) from None
-            return False  # names that are bytes or None: by letters
+        except EncodeError:
+            return False  # None or bytes for a name, or what does not fit: letters take or tell it
         return True
 
     # -- receiving -------------------------------------------------------------------------
@@ -275,7 +275,10 @@ class AbstractChannel:
             known = self._METHODS[method_sig]
         except KeyError:
             raise AMQPNotImplementedError(f"Unknown AMQP method {method_sig!r}") from None
-        listener = self._callbacks.get(method_sig)
+        try:
+            listener = self._callbacks[method_sig]
+        except KeyError:
+            listener = None
         waiter = self._pending.pop(method_sig, None) if self._pending else None
         if listener is None and waiter is None:
             return

@@ -28,6 +28,7 @@ from .exceptions import (
     error_for_code,
 )
 from .protocol import queue_declare_ok_t
+from .transport import _AbstractTransport
 
 __all__ = ["Channel", "VDeprecationWarning"]
 
@@ -122,7 +123,7 @@ class Channel(AbstractChannel):
         self._publication: Publication | None = None
         self._left: Any = None  # the connection, after a close that got no answer
         if self.connection.confirm_publish:
-            self.basic_publish = self.basic_publish_confirm
+            self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
 
     def then(self, on_success: Any, on_error: Any = None) -> Any:
         """Have `on_success` called with the channel when it is open."""
@@ -157,7 +158,7 @@ class Channel(AbstractChannel):
         self.on_open(self)
         AMQP_LOGGER.debug("Channel open")
 
-    def close(  # type: ignore[override]
+    def close(
         self,
         reply_code: int = 0,
         reply_text: str = "",
@@ -519,7 +520,7 @@ class Channel(AbstractChannel):
             returns_tuple=True,
         )
         if not reply or len(reply) < 2:
-            return self._on_get_empty(*reply)  # type: ignore[func-returns-value]
+            return self._on_get_empty(*reply)
         return self._on_get_ok(*reply)
 
     def _on_get_empty(self, cluster_id: Any = None) -> None:
@@ -586,10 +587,12 @@ class Channel(AbstractChannel):
         if not connection:
             raise RecoverableConnectionError("basic_publish: connection closed")
         if connection.client_properties.get("capabilities", {}).get("connection.blocked", False):
-            try:  # connection.blocked may have come, or the end
-                connection.drain_events(timeout=0)
-            except TimeoutError:
-                pass
+            transport = connection.transport
+            if not (isinstance(transport, _AbstractTransport) and transport.is_idle()):
+                try:  # connection.blocked may have come, or the end
+                    connection.drain_events(timeout=0)
+                except TimeoutError:
+                    pass
         args = (0, exchange, routing_key, mandatory, immediate)
         try:
             if timeout is None:

@@ -569,7 +569,7 @@ class Connection(AbstractChannel):
 
     # -- the end ---------------------------------------------------------------------------
 
-    def close(  # type: ignore[override]
+    def close(
         self,
         reply_code: int = 0,
         reply_text: str = "",

@@ -8,6 +8,7 @@ hooks, for programs that put something in between, and for tests that play the b
 from __future__ import annotations
 
 import threading
+from struct import error as StructError
 from struct import pack, unpack_from
 from typing import Any
 
@@ -139,16 +140,9 @@ class FrameWriter:
                 self._write(data)
         self._connection.bytes_sent += 1
 
-    def publish(
-        self,
-        number: int,
-        exchange: str,
-        routing_key: str,
-        mandatory: bool,
-        immediate: bool,
-        message: Any,
-    ) -> None:
-        """Write basic.publish with its message."""
+    def publish(self, number: int, args: Any, message: Any) -> None:
+        """Write basic.publish, with its five arguments and its message."""
+        _, exchange, routing_key, mandatory, immediate = args
         body, properties = _encoded(message)
         self.send(
             wire.encode_publish(
@@ -178,11 +172,13 @@ class FrameWriter:
         body, properties = _encoded(content)
         limit = self._connection.frame_max - wire.FRAME_OVERHEAD
         header = pack(">HHQ", method_sig[0], 0, len(body)) + properties
+        if len(header) > limit:
+            raise StructError(f"properties of {len(properties)} bytes do not fit a frame")
         frames.append(_frame(_HEADER, channel, header))
         for start in range(0, len(body), limit):
             frames.append(_frame(_BODY, channel, body[start : start + limit]))
         whole = b"".join(frames)
-        if len(whole) <= limit + wire.FRAME_OVERHEAD:
+        if len(whole) <= limit:
             self.send([memoryview(whole)])
         else:
             self.send([*frames])

@@ -292,6 +292,8 @@ def encode_properties(values: Mapping[str, Any]) -> bytes:
     Raises:
         struct.error, FrameSyntaxError: a value that its property cannot hold.
     """
+    if not values:
+        return b"\0\0"
     given = {_KNOWN[name]: value for name, value in values.items() if name in _KNOWN}
     stamp = given.get("timestamp")
     if stamp is not None:

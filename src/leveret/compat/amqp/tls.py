@@ -17,6 +17,7 @@ __all__ = ["TLSSocket"]
 
 CHUNK = 65536
 FAREWELL_SECONDS = 1.0
+_PEEK = int(socket.MSG_PEEK)
 
 
 class TLSSocket:
@@ -121,7 +122,7 @@ class TLSSocket:
         """
         plain, ended = self._decrypt()  # what came along with the handshake
         while not plain and not ended:
-            data = self.tcp.recv(CHUNK, socket.MSG_PEEK)
+            data = self.tcp.recv(CHUNK, _PEEK)
             if not data:
                 if not self._ragged:
                     raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended without a farewell")

@@ -30,7 +30,8 @@ def set_cloexec(fd: Any, cloexec: bool) -> int | None:
     if flag is None:
         raise NotImplementedError("this platform has no close-on-exec flag")
     flags = fcntl.fcntl(fd, fcntl.F_GETFD)
-    return fcntl.fcntl(fd, fcntl.F_SETFD, flags | flag if cloexec else flags & ~flag)
+    flags = flags | flag if cloexec else flags & ~flag
+    return int(fcntl.fcntl(fd, fcntl.F_SETFD, flags))
 
 
 def coro(function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Any]:

@@ -1,0 +1,181 @@
+"""Bytes that come in any pieces, or wrong, or not at all; over TCP and over TLS."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+
+import pytest
+
+from leveret import wire
+from leveret.compat.amqp.exceptions import UnexpectedFrame
+from leveret.compat.amqp.method_framing import FrameHandler
+from leveret.compat.amqp.tls import TLSSocket
+from leveret.compat.amqp.transport import SSLTransport, TCPTransport
+
+DELIVERY = wire.encode_deliver(1, "tag", 7, False, "ex", "key", b"\0\0", b"body", 131072)
+CUT = b"".join(wire.encode_deliver(1, "tag", 8, False, "ex", "key", b"\0\0", b"b" * 5000, 4096))
+REPLY = wire.QueueDeclareOk("q", 1, 2).encode(1)
+STREAM = REPLY + DELIVERY + wire.HEARTBEAT_FRAME + CUT + REPLY
+
+
+class Counter:
+    bytes_recv = 0
+
+
+class Pair:
+    """A transport of the drop-in, and the socket of its peer."""
+
+    def __init__(self, kind, certificates=None):
+        here, self.peer = socket.socketpair(socket.AF_INET if os.name == "nt" else socket.AF_UNIX)
+        if kind is TCPTransport:
+            self.transport = TCPTransport("localhost")
+            self.transport.sock = here
+        else:
+            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+            self.peer = TLSSocket(self.peer, server, server_side=True)
+            shaking = threading.Thread(target=self.peer.do_handshake)
+            shaking.start()
+            self.transport = SSLTransport("localhost", ssl={"ca_certs": certificates / "ca.pem"})
+            self.transport.sock = here
+        self.transport._setup_transport()
+        self.transport.connected = True
+        if kind is SSLTransport:
+            shaking.join()
+        self.got = []
+        self.handler = FrameHandler(Counter(), lambda *args: self.got.append(args))
+
+    def read(self, timeout=5.0):
+        return self.handler.receive(self.transport.next_item(timeout))
+
+    def drain(self):
+        while not self.read():
+            pass
+
+    def close(self):
+        self.transport.close()
+        self.peer.close()
+
+
+@pytest.fixture(params=[TCPTransport, SSLTransport], ids=["tcp", "tls"])
+def pair(request, tmp_path):
+    certificates = None
+    if request.param is SSLTransport:
+        certificates = request.getfixturevalue("certificates")
+    made = Pair(request.param, certificates)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    from tests.support import brokers
+
+    folder = brokers.ROOT / ".rabbitmq" / "certs"
+    brokers._run("certs", str(folder))
+    return folder
+
+
+def test_a_stream_cut_at_every_byte_with_a_timeout_in_between(pair):
+    for byte in STREAM:
+        pair.peer.sendall(bytes((byte,)))
+        try:
+            while True:
+                pair.read(timeout=0)
+        except TimeoutError:
+            pass
+    assert [args[1] for args in pair.got] == [(50, 11), (60, 60), (60, 60), (50, 11)]
+    assert [args[3] and args[3].body for args in pair.got] == [None, b"body", b"b" * 5000, None]
+
+
+@pytest.mark.parametrize("piece", [2, 7, 8, 100, 4097, len(STREAM)])
+def test_a_stream_in_pieces(pair, piece):
+    for start in range(0, len(STREAM), piece):
+        pair.peer.sendall(STREAM[start : start + piece])
+        try:
+            while True:
+                pair.read(timeout=0)
+        except TimeoutError:
+            pass
+    assert len(pair.got) == 4
+    assert not select.select([pair.transport.sock], [], [], 0)[0]
+
+
+def test_the_socket_is_readable_while_there_is_something_to_hand_out(pair):
+    for batch in (1, 2, 3, 30):
+        pair.got.clear()
+        pair.peer.sendall(DELIVERY * batch + DELIVERY[:20])
+        for number in range(batch):
+            assert select.select([pair.transport.sock], [], [], 5)[0], f"{number} of {batch}"
+            pair.drain()
+        assert len(pair.got) == batch
+        with pytest.raises(TimeoutError):
+            pair.read(timeout=0)
+        assert not select.select([pair.transport.sock], [], [], 0)[0]
+        pair.peer.sendall(DELIVERY[20:])
+        pair.drain()
+
+
+def test_a_wrong_end_of_a_frame(pair):
+    pair.peer.sendall(REPLY + REPLY[:-1] + b"\x00")
+    assert pair.read()
+    with pytest.raises(UnexpectedFrame, match="frame_end 0x00 while expecting 0xce"):
+        pair.read()
+
+
+@pytest.mark.parametrize("sent", [b"", REPLY[:3], REPLY[:20], REPLY + DELIVERY[:-1]], ids=len)
+def test_a_peer_that_goes_away(pair, sent):
+    if sent:
+        pair.peer.sendall(sent)
+    pair.peer.close()
+    if len(sent) > len(REPLY):
+        pair.drain()
+    with pytest.raises(OSError, match="Server unexpectedly closed connection") as caught:
+        pair.drain()
+    assert caught.value.errno is None
+    assert not pair.transport.connected
+
+
+def test_frames_one_by_one_as_bytes(pair):
+    pair.peer.sendall(STREAM)
+    frames = [pair.transport.read_frame() for _ in range(9)]
+    assert [kind for kind, _, _ in frames] == [1, 1, 2, 3, 8, 1, 2, 3, 3]
+    assert frames[0][2] == REPLY[7:-1]
+    assert pair.transport.read_frame() == (1, 1, REPLY[7:-1])
+    pair.peer.sendall(REPLY[:9])
+    with pytest.raises(TimeoutError), pair.transport.having_timeout(0.01):
+        pair.transport.read_frame()
+    pair.peer.sendall(REPLY[9:])
+    assert pair.transport.read_frame() == (1, 1, REPLY[7:-1])
+
+
+def test_a_child_of_fork_does_not_end_the_connection_of_its_parent(pair):
+    child = os.fork()
+    if not child:
+        pair.transport.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    pair.peer.sendall(REPLY)
+    assert pair.read()
+    pair.transport.write(REPLY)
+    assert pair.peer.recv(1000) == REPLY
+
+
+def test_a_payload_longer_than_a_signed_int_is_asked_for_in_parts():
+    transport = TCPTransport("localhost")
+    asked = []
+
+    def read(size, initial=False):
+        asked.append(size)
+        if initial:
+            return struct.pack(">BHI", 3, 1, 0x80000001)
+        return b"\xce" if size == 1 else b""
+
+    transport._read = read
+    assert transport.read_frame() == (3, 1, b"")
+    assert asked == [7, 0x7FFFFFFF, 2, 1]

@@ -1,0 +1,191 @@
+"""Whole programs on the drop-in: kombu, Celery, gevent, and the ways of switching it on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from leveret.compat import switch
+
+HERE = Path(__file__).resolve().parent
+SECONDS = 90
+
+
+def python(*arguments, **environment):
+    """Run a program; what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=HERE,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+# -- kombu -------------------------------------------------------------------------------------
+
+KOMBU = """
+import sys, socket
+import amqp, kombu
+from leveret import compat
+compat.install()
+url, dead = sys.argv[1:]
+with socket.socket() as unused:
+    unused.bind(("127.0.0.1", 0))
+    with kombu.Connection(f"amqp://127.0.0.1:{unused.getsockname()[1]};{url}") as connection:
+        connection.ensure_connection(max_retries=3, interval_start=0)
+        assert connection.transport.driver_name == "leveret"
+        assert type(connection.connection).__module__ == "leveret.compat.kombu"
+        assert connection.recoverable_connection_errors[0] is amqp.RecoverableConnectionError
+        queue = kombu.Queue("kombu", channel=connection, auto_delete=True)
+        queue.declare()
+        got = []
+        def on_message(body, message):
+            got.append(body)
+            message.ack()
+        with connection.Consumer(queue, callbacks=[on_message]):
+            connection.Producer().publish({"number": 1}, routing_key="kombu")
+            connection.drain_events(timeout=10)
+        assert got == [{"number": 1}], got
+        try:
+            kombu.Queue("none", channel=connection).queue_declare(passive=True)
+        except amqp.NotFound as error:
+            print("py-amqp's error:", error.reply_code)
+for name in ("leveret", "leverets"):
+    assert kombu.Connection(f"{name}://localhost").transport.driver_name == "leveret"
+assert kombu.Connection("amqps://localhost").ssl is False
+assert kombu.Connection("amqps://localhost").transport.client.ssl
+assert kombu.Connection("pyamqp://localhost").transport.driver_name == "py-amqp"
+"""
+
+
+def test_kombu_uses_it_by_its_own_urls(broker):
+    pytest.importorskip("kombu")
+    pytest.importorskip("amqp")
+    assert python("-c", KOMBU, broker.url, "") == "py-amqp's error: 404\n"
+
+
+# -- Celery ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["prefork", "threads"])
+def worker(request, broker, tmp_path):
+    """A Celery worker; the environment of its clients."""
+    pytest.importorskip("celery")
+    if broker.name == "embedded":
+        pytest.skip("Celery's queues have x-expires, which the embedded broker does not support")
+    if broker.name == "rabbitmq-3" and request.param == "threads":
+        pytest.skip("once is enough")
+    environment = {"BROKER_URL": broker.url, "TASK_QUEUE": f"tasks-{uuid.uuid4().hex}"}
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-c", "2"]
+    command += ["-P", request.param, "-n", f"{uuid.uuid4().hex}@test"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=HERE, env={**os.environ, **environment}, stdout=output, stderr=output
+        )
+        try:
+            yield environment
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    assert process.returncode == 0, log.read_text()
+
+
+def test_celery_calls_come_back(worker):
+    assert "all tasks came back" in python("celery_app.py", **worker)
+
+
+# -- gevent ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_gevent_switches_while_it_drains(broker, tls):
+    pytest.importorskip("gevent")
+    host, port = broker.address(tls=tls)
+    certificate = str(broker.certificates / "ca.pem") if tls else ""
+    said = python("gevent_program.py", f"{host}:{port}", broker.vhost, certificate)
+    assert said == "all came, and True\n"
+
+
+# -- import amqp -------------------------------------------------------------------------------
+
+NAMES = """
+import amqp, amqp.serialization, amqp.transport, leveret.compat.amqp
+from amqp.exceptions import NotFound
+assert amqp is leveret.compat.amqp
+assert amqp.transport is leveret.compat.amqp.transport
+assert amqp.NotFound is NotFound
+assert NotFound.__module__.startswith("leveret."), NotFound.__module__
+assert amqp.__version__ == "5.4.2"
+try:
+    import amqp.nothing
+except ModuleNotFoundError as error:
+    assert error.name == "amqp.nothing", error.name
+print(amqp.__name__)
+"""
+
+
+def test_run_puts_it_behind_import_amqp(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(NAMES + "import sys\nprint(sys.argv[1:])\n")
+    said = python("-m", "leveret.compat", "run", str(script), "a", "-b")
+    assert said == "leveret.compat.amqp\n['a', '-b']\n"
+
+
+def test_kombu_itself_is_on_it_then(tmp_path):
+    pytest.importorskip("kombu")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from kombu.transport import pyamqp\nprint(pyamqp.Channel.__mro__[1].__module__)\n"
+    )
+    assert python("-m", "leveret.compat", "run", str(script)) == "leveret.compat.amqp.channel\n"
+
+
+def test_too_late_says_so():
+    pytest.importorskip("amqp")
+    code = "import amqp\nfrom leveret import compat\ntry:\n    compat.takeover()\n"
+    code += "except ImportError as error:\n    print(error)\nprint(amqp.__name__)"
+    said = python("-c", code)
+    assert "imported already" in said
+    assert said.endswith("\namqp\n")
+
+
+def test_enable_and_disable_write_and_remove_two_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(switch.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert switch.status().startswith("disabled")
+    assert "from now on" in switch.enable()
+    assert switch.status().startswith("enabled")
+    assert len(list(tmp_path.iterdir())) == 2
+    start = f"import site, sys; site.addsitedir({str(tmp_path)!r})\n"
+    start += "assert 'leveret' not in sys.modules and 'amqp' not in sys.modules\n"
+    assert python("-c", start + NAMES) == "leveret.compat.amqp\n"
+    switch.disable()
+    assert not list(tmp_path.iterdir())
+    assert "was not enabled" in switch.disable()
+
+
+def test_the_command_explains_itself():
+    done = subprocess.run(
+        [sys.executable, "-m", "leveret.compat", "frobnicate"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "python -m leveret.compat enable" in done.stderr

@@ -17,13 +17,7 @@ from typing import Any, ClassVar
 
 from vine import ensure_promise
 
-from leveret import wire
-from leveret.exceptions import RemoteProtocolError
-from leveret.protocol import ClientOptions
-from leveret.protocol.handshake import negotiate
-
-from . import sasl, spec
-from .abstract_channel import AbstractChannel
+from . import spec
 from .channel import Channel
 from .exceptions import (
     AMQPDeprecationWarning,
@@ -31,13 +25,13 @@ from .exceptions import (
     ChannelNotOpen,
     ConnectionError,
     ConnectionForced,
-    FrameSyntaxError,
     MessageNacked,
     RecoverableChannelError,
     RecoverableConnectionError,
     ResourceError,
     error_for_code,
 )
+from .handshake import Handshake, mechanisms
 from .method_framing import FrameHandler, frame_handler, frame_writer
 from .transport import Transport, _AbstractTransport
 from .version import VERSION_TEXT
@@ -63,7 +57,7 @@ NEGOTIATE_CAPABILITIES = {
 }
 
 
-class Connection(AbstractChannel):
+class Connection(Handshake):
     """A connection to a broker.
 
     Args:
@@ -159,7 +153,7 @@ class Connection(AbstractChannel):
         **kwargs: Any,
     ) -> None:
         self._connection_id = uuid.uuid4().hex
-        self.authentication = _mechanisms(
+        self.authentication = mechanisms(
             authentication, login_method, login_response, userid, password
         )
         self.client_properties = {**self.library_properties, **(client_properties or {})}
@@ -331,102 +325,6 @@ class Connection(AbstractChannel):
     def sock(self) -> Any:
         """The socket."""
         return self.transport.sock
-
-    # -- the handshake ---------------------------------------------------------------------
-
-    def _on_start(
-        self,
-        version_major: int,
-        version_minor: int,
-        server_properties: dict[Any, Any],
-        mechanisms: Any,
-        locales: str,
-        argsig: str = "FsSs",
-    ) -> None:
-        self.version_major = version_major
-        self.version_minor = version_minor
-        self.server_properties = server_properties
-        if isinstance(mechanisms, str):
-            mechanisms = mechanisms.encode()
-        self.mechanisms = mechanisms.split(b" ")
-        self.locales = locales.split(" ")
-        AMQP_LOGGER.debug(
-            "Server: AMQP %d.%d, properties %s, mechanisms %s, locales %s",
-            version_major,
-            version_minor,
-            server_properties,
-            self.mechanisms,
-            self.locales,
-        )
-        offered = server_properties.get("capabilities") or {}
-        wanted = {
-            **(self.client_properties.get("capabilities") or {}),
-            **{
-                name: enable
-                for name, enable in self.negotiate_capabilities.items()
-                if offered.get(name)
-            },
-        }
-        if wanted:
-            self.client_properties["capabilities"] = wanted
-        else:
-            self.client_properties.pop("capabilities", None)
-        mechanism, response = self._first_response()
-        self.send_method(
-            spec.Connection.StartOk,
-            argsig,
-            (self.client_properties, mechanism, response, self.locale),
-        )
-
-    def _first_response(self) -> tuple[bytes, bytes]:
-        """The first mechanism that both sides have and that can answer, with its answer."""
-        for authentication in self.authentication:
-            if authentication.mechanism in self.mechanisms:
-                response = authentication.start(self)
-                if response is not NotImplemented:
-                    return authentication.mechanism, response
-        ours = b", ".join(each.mechanism for each in self.authentication if each.mechanism)
-        raise ConnectionError(
-            "no authentication mechanism in common: "
-            f"this client has {ours.decode()}, the server {b', '.join(self.mechanisms).decode()}"
-        )
-
-    def _on_secure(self, challenge: Any) -> None:
-        """No mechanism here needs a second round."""
-
-    def _on_tune(
-        self, channel_max: int, frame_max: int, server_heartbeat: int, argsig: str = "BlB"
-    ) -> None:
-        heartbeat = self.client_heartbeat or 0
-        options = ClientOptions(
-            heartbeat=int(heartbeat) or (1 if heartbeat else 0),
-            channel_max=self.channel_max,
-            frame_max=max(self.frame_max, wire.RABBITMQ_FRAME_MIN),
-        )
-        tune = wire.ConnectionTune(channel_max, frame_max, server_heartbeat or 0)
-        try:
-            limits = negotiate(options, tune)
-        except RemoteProtocolError as error:
-            raise FrameSyntaxError(str(error), spec.Connection.Tune) from error
-        self.channel_max = limits.channel_max
-        self.frame_max = limits.frame_max
-        self.server_heartbeat = server_heartbeat or 0
-        self.heartbeat = limits.heartbeat
-        if isinstance(self._transport, _AbstractTransport):
-            self._transport.frame_max = limits.frame_max
-        self.send_method(
-            spec.Connection.TuneOk,
-            argsig,
-            (self.channel_max, self.frame_max, self.heartbeat),
-            callback=self._on_tune_sent,
-        )
-
-    def _on_tune_sent(self, argsig: str = "ssb") -> None:
-        self.send_method(spec.Connection.Open, argsig, (self.virtual_host, "", False))
-
-    def _on_open_ok(self) -> None:
-        self._handshake_complete = True
-        self.on_open(self)
 
     # -- channels --------------------------------------------------------------------------
 
@@ -621,30 +519,3 @@ class Connection(AbstractChannel):
     def server_capabilities(self) -> Any:
         """What the server has announced."""
         return self.server_properties.get("capabilities") or {}
-
-
-def _mechanisms(
-    authentication: Any, login_method: Any, login_response: Any, userid: Any, password: Any
-) -> Any:
-    """The SASL mechanisms to try, in this order."""
-    if authentication:
-        return (authentication,) if isinstance(authentication, sasl.SASL) else authentication
-    if login_method is None:
-        return (
-            sasl.GSSAPI(userid, fail_soft=True),
-            sasl.EXTERNAL(),
-            sasl.AMQPLAIN(userid, password),
-            sasl.PLAIN(userid, password),
-        )
-    if login_method == "GSSAPI":
-        return (sasl.GSSAPI(userid),)
-    if login_method == "EXTERNAL":
-        return (sasl.EXTERNAL(),)
-    if login_method in ("AMQPLAIN", "PLAIN"):
-        if userid is None or password is None:
-            raise ValueError("Must supply authentication or userid/password")
-        kind = sasl.AMQPLAIN if login_method == "AMQPLAIN" else sasl.PLAIN
-        return (kind(userid, password),)
-    if login_response is None:
-        raise ValueError("Invalid login method", login_method)
-    return (sasl.RAW(login_method, login_response),)

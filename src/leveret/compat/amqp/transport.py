@@ -1,44 +1,26 @@
-"""The socket: connecting, whole frames in, bytes out.
-
-Reading is buffered, and yet a program that waits on the socket sees every frame: what has come is
-looked at where it lies, in the kernel (MSG_PEEK), and decoded from there. It is taken from the
-kernel at once but for its last byte, which stays until the last frame decoded is handed out: so
-the socket is readable for as long as there is something to hand out, at the cost of two small
-reads a batch. Only the beginning of an unfinished frame is kept here.
-
-`next_item` is this buffered way, and gives what `wire` decodes; `read_frame` is py-amqp's, a frame
-at a time as bytes, for who wants these. One connection uses one of them.
-"""
+"""The socket: connecting, TCP and TLS, bytes out. How bytes come in stands in `reading`."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import select
 import socket
 import ssl
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ssl import SSLError
-from struct import pack, unpack
+from struct import pack
 from typing import Any
 
 from leveret import wire
-from leveret.exceptions import DecodeError
 
-from .exceptions import ERROR_MAP, FrameError, UnexpectedFrame
 from .platform import KNOWN_TCP_OPTS, SOL_TCP
+from .reading import EMPTY_BUFFER, SIGNED_INT_MAX, UNAVAILABLE, Reader
 from .tls import CHUNK, TLSSocket
 from .utils import set_cloexec
 
-__all__ = ["SSLTransport", "TCPTransport", "Transport", "to_host_port"]
+__all__ = ["SIGNED_INT_MAX", "SSLTransport", "TCPTransport", "Transport", "to_host_port"]
 
 AMQP_PORT = wire.DEFAULT_PORT
 AMQP_PROTOCOL_HEADER = wire.PROTOCOL_HEADER
-EMPTY_BUFFER = b""
-SIGNED_INT_MAX = 0x7FFFFFFF
 IPV6_LITERAL = re.compile(r"\[([\.0-9a-f:]+)\](?::(\d+))?")
 
 DEFAULT_SOCKET_SETTINGS = {
@@ -51,9 +33,6 @@ DEFAULT_SOCKET_SETTINGS = {
 _LINUX_USER_TIMEOUT = 18
 _PEEK = int(socket.MSG_PEEK)
 
-#: Not the end of a connection: nothing there, or interrupted.
-_UNAVAIL = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOENT, errno.EWOULDBLOCK})
-_ENDED = "Server unexpectedly closed connection"  # oslo.messaging looks for these words
 
 
 def to_host_port(host: str, default: int = AMQP_PORT) -> tuple[str, int]:
@@ -65,7 +44,7 @@ def to_host_port(host: str, default: int = AMQP_PORT) -> tuple[str, int]:
     return (name, int(port)) if colon else (host, default)
 
 
-class _AbstractTransport:
+class _AbstractTransport(Reader):
     """What TCP and TLS have in common.
 
     Args:
@@ -77,23 +56,12 @@ class _AbstractTransport:
     """
 
     __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_items",
-        "_needed",
-        "_owed",
         "_pid",
-        "_poll",
-        "_read_buffer",
         "connect_timeout",
-        "connected",
         "connection",
-        "frame_max",
         "host",
         "port",
-        "raise_on_initial_eintr",
         "read_timeout",
-        "sock",
         "socket_settings",
         "write_timeout",
     )
@@ -108,20 +76,12 @@ class _AbstractTransport:
         raise_on_initial_eintr: bool = True,
         **kwargs: Any,
     ) -> None:
-        self.connected = False
-        self.sock: Any = None
-        self.raise_on_initial_eintr = raise_on_initial_eintr
+        super().__init__(raise_on_initial_eintr)
         self.host, self.port = to_host_port(host)
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.socket_settings = socket_settings
-        self.frame_max = 0  # of frames received; 0 until the connection has agreed on one
-        self._read_buffer = EMPTY_BUFFER  # the beginning of a frame
-        self._needed = 8  # bytes without which decoding it gives nothing
-        self._items: deque[wire.Item] = deque()  # decoded, not yet handed out
-        self._owed = 0  # bytes of these that are still in the kernel
-        self._poll: Any = None
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -247,205 +207,6 @@ class _AbstractTransport:
         self._items.clear()
         self._owed = 0
 
-    # -- reading ---------------------------------------------------------------------------
-
-    @contextmanager
-    def having_timeout(self, timeout: float | None) -> Iterator[Any]:
-        """Other than the socket's own timeout for a while, in seconds; None leaves it.
-
-        Raises:
-            socket.timeout: whatever the socket or TLS calls it.
-        """
-        sock = self.sock
-        if timeout is None:
-            yield sock
-            return
-        previous = sock.gettimeout()
-        if previous != timeout:
-            sock.settimeout(timeout)
-        try:
-            yield sock
-        except SSLError as error:
-            words = str(error)
-            if "timed out" in words or "The operation did not complete" in words:
-                raise TimeoutError(words) from None
-            raise
-        except OSError as error:
-            if error.errno == errno.EWOULDBLOCK:
-                raise TimeoutError(str(error)) from None
-            raise
-        finally:
-            if previous != timeout:
-                sock.settimeout(previous)
-
-    def next_item(self, timeout: float | None = None) -> wire.Item:
-        """The next message, method or frame.
-
-        Args:
-            timeout: seconds; None for the socket's own.
-
-        Raises:
-            socket.timeout: it did not come; what has come of it is kept.
-            OSError: the connection has ended.
-            UnexpectedFrame, FrameError: malformed bytes.
-        """
-        items = self._items
-        if not items:
-            if timeout is None:
-                self._fill()
-            elif timeout == 0 and self.is_idle():
-                raise TimeoutError("nothing has come")
-            else:
-                with self.having_timeout(timeout):
-                    self._fill()
-        item = items.popleft()
-        if not items and self._owed:
-            self._pay()
-        return item
-
-    def is_idle(self) -> bool:
-        """Whether nothing has come, not even the end; False where that is not cheap to know."""
-        return self._poll is not None and not self._items and not self._poll.poll(0)
-
-    def _pay(self) -> None:
-        owed, self._owed = self._owed, 0
-        try:
-            self._consume(owed)
-        except OSError:  # reset since: the next read says so
-            pass
-
-    def _fill(self) -> None:
-        """Wait until there is an item, at least."""
-        while True:
-            held = self._read_buffer
-            if self._needed <= len(held):
-                if self._decode(held, 0):
-                    return
-                held = self._read_buffer
-            try:
-                data, behind = self._receive(self._needed - len(held) if held else 0)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EINTR):
-                    if held or self.raise_on_initial_eintr or self.sock.gettimeout() == 0:
-                        raise TimeoutError(str(error)) from None
-                    continue
-                if not isinstance(error, TimeoutError):
-                    self.connected = False
-                raise
-            if not data:
-                self.connected = False
-                raise OSError(_ENDED)
-            if self._decode(held + data if held else data, behind):
-                return
-
-    def _decode(self, data: bytes, behind: int) -> bool:
-        """Decode what is whole in `data`, of which the last `behind` bytes are in the kernel too.
-
-        Returns:
-            Whether there are items now.
-        """
-        try:
-            items, position, self._needed = wire.decode_frames(data, 0, self.frame_max)
-        except DecodeError as error:
-            self._keep(data, behind)
-            raise _peer_error(error) from error
-        if len(items) > 1 and behind:
-            self._owed = 1
-            behind -= 1
-        self._items.extend(items)
-        self._keep(data[position:] if position else data, behind)
-        return bool(items)
-
-    def _keep(self, rest: bytes, behind: int) -> None:
-        self._read_buffer = rest
-        if behind:
-            try:
-                self._consume(behind)
-            except OSError:
-                pass  # as in _pay
-
-    def _receive(self, missing: int) -> tuple[bytes, int]:
-        """Wait for bytes.
-
-        Args:
-            missing: to the end of the frame that has begun, as far as is known; 0 for none.
-
-        Returns:
-            The bytes, and how many of them are still in the kernel, to be taken by `_consume`.
-        """
-        raise NotImplementedError
-
-    def _consume(self, size: int) -> None:
-        raise NotImplementedError
-
-    def read_frame(self, unpack: Any = unpack) -> tuple[int, int, bytes]:
-        """One frame: type, channel, payload.
-
-        Raises:
-            socket.timeout: it did not come; what has come of it is kept.
-            OSError: the connection has ended.
-            UnexpectedFrame: it does not end as a frame ends.
-        """
-        if self._items:
-            raise RuntimeError("read_frame() where messages were read already: use one of the two")
-        taken = EMPTY_BUFFER
-        try:
-            header = self._read(7, True)
-            taken += header
-            kind, channel, size = unpack(">BHI", header)
-            payload = EMPTY_BUFFER
-            while size > SIGNED_INT_MAX:  # what one recv() can be asked for
-                part = self._read(SIGNED_INT_MAX)
-                taken += part
-                payload += part
-                size -= SIGNED_INT_MAX
-            rest = self._read(size)
-            taken += rest
-            payload = payload + rest if payload else rest
-            end = ord(self._read(1))
-        except TimeoutError:
-            self._read_buffer = taken + self._read_buffer
-            raise
-        except OSError as error:
-            windows = os.name == "nt" and error.errno == errno.EWOULDBLOCK
-            if windows or (isinstance(error, SSLError) and "timed out" in str(error)):
-                self._read_buffer = taken + self._read_buffer
-                raise TimeoutError(str(error)) from None
-            if error.errno not in _UNAVAIL:
-                self.connected = False
-            raise
-        if end != wire.FRAME_END:
-            raise UnexpectedFrame(f"Received frame_end {end:#04x} while expecting 0xce")
-        return kind, channel, payload
-
-    def _read(self, n: int, initial: bool = False) -> bytes:
-        """Exactly `n` bytes, for `read_frame`; what came before an error is kept."""
-        parts = [self._read_buffer]
-        have = len(self._read_buffer)
-        try:
-            while have < n:
-                try:
-                    data = self._quick_recv(n - have)
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EINTR, errno.ENOENT):
-                        raise
-                    if initial and self.raise_on_initial_eintr:
-                        raise TimeoutError(str(error)) from None
-                    continue
-                if not data:
-                    raise OSError(_ENDED)
-                parts.append(data)
-                have += len(data)
-        except BaseException:
-            self._read_buffer = b"".join(parts)
-            raise
-        whole = b"".join(parts)
-        self._read_buffer = whole[n:]
-        return whole[:n]
-
-    def _quick_recv(self, n: int) -> bytes:
-        raise NotImplementedError
-
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, s: Any) -> None:
@@ -460,7 +221,7 @@ class _AbstractTransport:
             self.connected = False  # half a frame may have left
             raise
         except OSError as error:
-            if error.errno not in _UNAVAIL or self.write_timeout is not None:
+            if error.errno not in UNAVAILABLE or self.write_timeout is not None:
                 self.connected = False
             raise
 
@@ -479,17 +240,6 @@ def _poller(sock: Any) -> Any:
     poller = select.poll()
     poller.register(sock.fileno(), select.POLLIN)
     return poller
-
-
-def _peer_error(error: DecodeError) -> Exception:
-    if "end of the frame" in error.message:
-        return UnexpectedFrame(
-            f"Received frame_end {error.message.split()[0]} while expecting 0xce"
-        )
-    if "frame type" in error.message:
-        return UnexpectedFrame(str(error))
-    kind = ERROR_MAP.get(error.reply_code, FrameError)
-    return kind(str(error), (error.class_id, error.method_id), reply_code=error.reply_code)
 
 
 class TCPTransport(_AbstractTransport):

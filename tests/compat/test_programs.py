@@ -110,6 +110,17 @@ def test_celery_calls_come_back(worker):
     assert "all tasks came back" in python("celery_app.py", **worker)
 
 
+# -- oslo.messaging ----------------------------------------------------------------------------
+
+
+def test_oslo_messaging_calls_and_notifies(broker):
+    pytest.importorskip("oslo_messaging")
+    if broker.name == "embedded":
+        pytest.skip("oslo's reply queues have x-expires, which the embedded broker lacks")
+    said = python("oslo_program.py", broker.url, f"oslo-{uuid.uuid4().hex}")
+    assert said == "called, and notified\n"
+
+
 # -- gevent ------------------------------------------------------------------------------------
 
 

@@ -124,8 +124,9 @@ def test_the_socket_is_readable_while_there_is_something_to_hand_out(pair):
 def test_a_wrong_end_of_a_frame(pair):
     pair.peer.sendall(REPLY + REPLY[:-1] + b"\x00")
     assert pair.read()
-    with pytest.raises(UnexpectedFrame, match="frame_end 0x00 while expecting 0xce"):
-        pair.read()
+    for _ in range(2):
+        with pytest.raises(UnexpectedFrame, match="frame_end 0x00 while expecting 0xce"):
+            pair.read()
 
 
 @pytest.mark.parametrize("sent", [b"", REPLY[:3], REPLY[:20], REPLY + DELIVERY[:-1]], ids=len)

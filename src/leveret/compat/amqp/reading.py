@@ -168,6 +168,7 @@ class Reader:
         try:
             items, position, self._needed = wire.decode_frames(data, 0, self.frame_max)
         except DecodeError as error:
+            self._needed = 0  # whoever reads on gets the same error again
             self._keep(data, behind)
             raise _peer_error(error) from error
         if len(items) > 1 and behind:

@@ -7,6 +7,7 @@ import re
 import select
 import socket
 import ssl
+from ssl import SSLError
 from struct import pack
 from typing import Any
 
@@ -17,7 +18,14 @@ from .reading import EMPTY_BUFFER, SIGNED_INT_MAX, UNAVAILABLE, Reader
 from .tls import CHUNK, TLSSocket
 from .utils import set_cloexec
 
-__all__ = ["SIGNED_INT_MAX", "SSLTransport", "TCPTransport", "Transport", "to_host_port"]
+__all__ = [
+    "SIGNED_INT_MAX",
+    "SSLError",
+    "SSLTransport",
+    "TCPTransport",
+    "Transport",
+    "to_host_port",
+]
 
 AMQP_PORT = wire.DEFAULT_PORT
 AMQP_PROTOCOL_HEADER = wire.PROTOCOL_HEADER

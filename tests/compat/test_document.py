@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def run(*command, **environment):
 def missing(program):
     """The first package of the program that is not installed."""
     names = re.findall(r"^(?:import|from) (\w+)", program, re.MULTILINE)
-    return next((name for name in names if importlib.util.find_spec(name) is None), None)
+    return next((n for n in names if n not in sys.modules and find_spec(n) is None), None)
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))

@@ -155,6 +155,8 @@ def test_frames_one_by_one_as_bytes(pair):
     assert pair.transport.read_frame() == (1, 1, REPLY[7:-1])
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside other tests' threads
 def test_a_child_of_fork_does_not_end_the_connection_of_its_parent(pair):
     child = os.fork()
     if not child:

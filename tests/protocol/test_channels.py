@@ -410,6 +410,63 @@ def test_blame_does_not_fall_on_what_was_answered_or_not_reached(pair: Pair) -> 
     assert error.arguments == {"queue": "culprit", "nowait": True}
 
 
+def test_blame_falls_on_one_of_several_requests(pair: Pair) -> None:
+    channel = silent(pair)
+    channel.send_request(wire.BasicConsume("a", "1"), "first")
+    channel.send_request(wire.BasicConsume("b", "2"), "second")
+    channel.send_request(wire.QueueDelete("b"), "third")
+    pair.answers[wire.BasicConsume] = None
+    pair.pump()
+    refused(pair, 404, "NOT_FOUND - no queue 'b' in vhost '/'", wire.BasicConsume)
+    closed = pair.channel_closed()
+    assert (closed.tokens, closed.blamed) == (["first", "second", "third"], "second")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "blamed"),
+    [
+        (wire.QueueDeclare, "NOT_FOUND - no queue 'good'", "token"),
+        (wire.QueueDeclare, "NOT_FOUND - no queue 'bad'", None),
+        (wire.QueueDeclare, "NOT_FOUND", "token"),
+        (wire.QueueBind, "NOT_FOUND", None),
+        (wire.BasicPublish, "NOT_FOUND - no exchange 'x'", None),
+        (wire.BasicAck, "PRECONDITION_FAILED - unknown delivery tag 1", None),
+        (None, "PRECONDITION_FAILED - delivery acknowledgement timed out", "token"),
+    ],
+)
+def test_blame_falls_on_the_only_request_unless_it_was_something_else(
+    pair: Pair, kind: type[wire.Method] | None, text: str, blamed: str | None
+) -> None:
+    channel = silent(pair)
+    channel.send_method(wire.QueueDeclare("bad", nowait=True))
+    channel.send_request(wire.QueueDeclare("good"), "token")
+    pair.pump()
+    key = kind.key if kind is not None else 0
+    pair.at_server(1).send_close(404, text, class_id=key >> 16, method_id=key & 0xFFFF)
+    pair.to_client()
+    assert pair.channel_closed().blamed == blamed
+
+
+def test_no_request_is_blamed_for_what_the_broker_does_not_name(pair: Pair) -> None:
+    channel = silent(pair)
+    channel.send_request(wire.QueueDeclare("a"), "first")
+    channel.send_request(wire.QueueDeclare("b"), "second")
+    pair.pump()
+    pair.at_server(1).send_close(406, "PRECONDITION_FAILED - timed out")
+    pair.to_client()
+    assert pair.channel_closed().blamed is None
+
+
+def test_blame_falls_on_the_first_of_equal_requests(pair: Pair) -> None:
+    channel = silent(pair)
+    pair.answers[wire.BasicConsume] = None
+    channel.send_request(wire.BasicConsume("q"), "first")
+    channel.send_request(wire.BasicConsume("q"), "second")
+    pair.pump()
+    refused(pair, 404, "NOT_FOUND - no queue 'q' in vhost '/'", wire.BasicConsume)
+    assert pair.channel_closed().blamed == "first"
+
+
 def test_blame_that_is_not_clear_names_what_is_common(pair: Pair) -> None:
     channel = silent(pair)
     channel.send_method(wire.QueueBind("q", "a", "k", nowait=True))

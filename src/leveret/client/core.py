@@ -13,6 +13,7 @@ broker did for it is undone in `undo`.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,7 @@ from .. import protocol, wire
 from ..exceptions import (
     BlockedTimeout,
     ChannelClosedError,
+    ChannelError,
     ConnectionClosedError,
     DeadlineExceeded,
     LeveretError,
@@ -83,6 +85,7 @@ class BaseCore:
         self.parameters = parameters
         self.protocol = protocol.Connection.client(options, Delivery)
         self.error: LeveretError | None = None
+        self._raised: LeveretError | None = None  # what one waiter has got already
         self.on_blocked: Callable[[str], object] | None = None
         self.on_unblocked: Callable[[], object] | None = None
         self.on_close: Callable[[LeveretError | None], object] | None = None
@@ -219,10 +222,17 @@ class BaseCore:
             waiter: Waiter = token  # type: ignore[assignment]
             if waiter is close_waiter:
                 waiter.set_result(None)
+            elif waiter is NOBODY:
+                continue
+            elif event.error is None:
+                waiter.set_error(ChannelClosedError(f"channel {channel.number} was closed"))
+            elif not isinstance(event.error, ChannelError):
+                waiter.set_error(self._own(event.error))
+            elif waiter is event.blamed:
+                waiter.set_error(event.error)
             else:
-                waiter.set_error(
-                    event.error or ChannelClosedError(f"channel {channel.number} was closed")
-                )
+                words = f"channel {channel.number} was closed because of something else"
+                waiter.set_error(ChannelClosedError(words, event.error))
         publication: BasePublication
         for publication in event.publications:  # type: ignore[assignment]
             publication.settled()
@@ -234,6 +244,17 @@ class BaseCore:
         if self._open_waiter is not None:
             self._open_waiter.set_result(None)
 
+    def _own(self, error: LeveretError | None) -> LeveretError:
+        """Why the connection ended, for one waiter: an object raised twice mixes its tracebacks."""
+        if error is None:
+            return ConnectionClosedError("the connection was closed")
+        if error is not self._raised:
+            self._raised = error
+            return error
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        return own
+
     def _on_closed(self, event: protocol.ConnectionClosed) -> None:
         self.error = event.error
         for token in event.tokens:
@@ -241,11 +262,9 @@ class BaseCore:
             if waiter is self.protocol.close_token:
                 waiter.set_result(None)
             else:
-                waiter.set_error(event.error or ConnectionClosedError("the connection was closed"))
+                waiter.set_error(self._own(event.error))
         if self._open_waiter is not None:
-            self._open_waiter.set_error(
-                event.error or ConnectionClosedError("the connection was closed")
-            )
+            self._open_waiter.set_error(self._own(event.error))
         self.wake_drained()
         if event.error is not None:
             logger.info("connection ended: %s", event.error)

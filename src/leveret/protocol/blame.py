@@ -62,6 +62,40 @@ class SentMethods:
         Returns:
             Those that were given and are known; empty where none are.
         """
+        meant = self._meant(kind, text)
+        if not meant:
+            return {}
+        first = meant[0]
+        return {
+            name: value
+            for name in first.fields
+            if (value := getattr(first, name))
+            and all(getattr(method, name) == value for method in meant)
+        }
+
+    def find_request(self, kind: type[wire.Method] | None, text: str) -> int | None:
+        """Which open request failed, by its index; None where it was something else or unclear.
+
+        Args:
+            kind: the method that the broker blames; None where it blames none, which then means
+                the only open request.
+            text: the broker's reply text.
+        """
+        meant = self._meant(kind, text) if kind is not None else []
+        if len(self._requests) == 1:
+            request = self._requests[0]
+            blames_it = any(method is request for method in meant)
+            unclear = not meant and (kind is None or type(request) is kind)
+            return 0 if blames_it or unclear else None
+        if not all(method == meant[0] for method in meant):
+            return None
+        for index, request in enumerate(self._requests):
+            if any(method is request for method in meant):
+                return index
+        return None
+
+    def _meant(self, kind: type[wire.Method], text: str) -> list[wire.Method]:
+        """The methods of this kind that the broker may mean, in the order of sending."""
         candidates: list[wire.Method] = []
         for index, stretch in enumerate(self._stretches):
             candidates += [method for method in stretch if type(method) is kind]
@@ -71,27 +105,18 @@ class SentMethods:
             if not isinstance(request, LATE):
                 break
         if not candidates:
-            return {}
+            return []
         quoted = [_quoted(method, text) for method in candidates]
         most = max(quoted)
         if not most and len(self._stretches[0]) == RECENT:
-            return {}  # some may be forgotten
-        meant = [m for m, count in zip(candidates, quoted, strict=True) if count == most]
-        first = meant[0]
-        return {
-            name: value
-            for name in first.fields
-            if (value := getattr(first, name))
-            and all(getattr(method, name) == value for method in meant)
-        }
+            return []  # some may be forgotten
+        return [m for m, count in zip(candidates, quoted, strict=True) if count == most]
 
 
 def _quoted(method: wire.Method, text: str) -> int:
     """How many arguments the text quotes."""
     values = {getattr(method, name) for name in method.fields if name != "arguments"}
-    return sum(
-        1 for value in values if isinstance(value, str) and value and f"'{value}'" in text
-    )
+    return sum(1 for value in values if isinstance(value, str) and value and f"'{value}'" in text)
 
 
 def settled_tag(text: str) -> Mapping[str, object]:

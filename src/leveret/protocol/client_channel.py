@@ -75,6 +75,7 @@ class ClientChannel(Channel):
     """
 
     __slots__ = (
+        "_blamed_token",
         "_last_exchange",
         "_last_routing_key",
         "_names_vary",
@@ -93,6 +94,7 @@ class ClientChannel(Channel):
         super().__init__(connection, number, ChannelState.OPENING)
         self._requests: deque[_Request] = deque()
         self._sent = SentMethods()
+        self._blamed_token: object = None
         self._last_exchange: str | None = None
         self._last_routing_key = ""
         self._names_vary = False  # whether all publishes had these names
@@ -433,6 +435,9 @@ class ClientChannel(Channel):
 
     def _peer_error(self, close: wire.ChannelClose) -> LeveretError | None:
         name, arguments = self.blamed(close.class_id, close.method_id, close.reply_text)
+        kind = wire.METHODS.get(close.class_id << 16 | close.method_id)
+        index = self._sent.find_request(kind, close.reply_text)
+        self._blamed_token = None if index is None else self._requests[index].token
         return channel_error(close.reply_code)(
             close.reply_text,
             reply_code=close.reply_code,
@@ -481,7 +486,9 @@ class ClientChannel(Channel):
                 self._refusal(),
             )
         self.consumers.clear()
-        self._connection.emit(ChannelClosed(self, self.error, tokens, publications))
+        self._connection.emit(
+            ChannelClosed(self, self.error, tokens, publications, self._blamed_token)
+        )
 
     def _refusal(self) -> Callable[[Publication], bool] | None:
         """Which publishes the broker can mean where it closed the channel because of one."""

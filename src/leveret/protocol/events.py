@@ -105,9 +105,11 @@ class ChannelClosed:
         error: why; None after a close that this side asked for.
         tokens: of requests that get no reply any more, the close's own token last.
         publications: those without an outcome until now; each has it now, not sent or unknown.
+        blamed: the token of the request because of which the broker closed the channel; None
+            where it was something else, or is not known.
     """
 
-    __slots__ = ("channel", "error", "publications", "tokens")
+    __slots__ = ("blamed", "channel", "error", "publications", "tokens")
 
     def __init__(
         self,
@@ -115,7 +117,9 @@ class ChannelClosed:
         error: LeveretError | None,
         tokens: Sequence[object],
         publications: Sequence[Publication],
+        blamed: object = None,
     ) -> None:
+        self.blamed = blamed
         self.channel = channel
         self.error = error
         self.tokens = tokens

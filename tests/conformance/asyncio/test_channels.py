@@ -106,6 +106,48 @@ async def test_all_that_waits_on_a_failing_channel_fails(broker: BrokerUnderTest
         assert connection.is_open
 
 
+async def test_an_error_is_raised_by_the_operation_it_is_about(broker: BrokerUnderTest) -> None:
+    async with open_connection(broker) as connection:
+        channel = await connection.channel()
+        names = [unique("missing") for _ in range(5)]
+        calls = [start(channel.exchange_declare, name, passive=True) for name in names]
+        raised: list[Exception] = []
+        for call in calls:
+            with pytest.raises((NotFound, ChannelClosedError)) as caught:
+                await call.result()
+            raised.append(caught.value)
+        [(name, error)] = [
+            (name, error)
+            for name, error in zip(names, raised, strict=True)
+            if isinstance(error, NotFound)
+        ]
+        assert error.arguments["exchange"] == name
+        for other in raised:
+            assert other is error or (
+                isinstance(other, ChannelClosedError) and other.reason is error
+            )
+        assert len({id(other) for other in raised}) == 5
+
+
+async def test_at_the_end_of_the_connection_each_raises_its_own_error(
+    broker: BrokerUnderTest,
+) -> None:
+    async with await connect(broker.url) as connection:
+        channel = await connection.channel()
+        queue = await exclusive_queue(channel)
+        first = await channel.consume(queue, consumer_tag="tag")
+        calls = [start(channel.consume, queue, consumer_tag="tag") for _ in range(5)]
+        raised: list[Exception] = []
+        for call in calls:
+            with pytest.raises((NotAllowed, ChannelClosedError, ConnectionClosedError)) as caught:
+                await call.result()
+            raised.append(caught.value)
+        assert any(isinstance(error, NotAllowed) for error in raised)
+        assert len({id(error) for error in raised}) == 5
+        assert connection.close_reason in raised
+        assert not first.is_active
+
+
 async def test_a_nowait_error_names_the_operation_and_its_arguments(
     broker: BrokerUnderTest,
 ) -> None:

@@ -107,6 +107,48 @@ def test_all_that_waits_on_a_failing_channel_fails(broker: BrokerUnderTest) -> N
         assert connection.is_open
 
 
+def test_an_error_is_raised_by_the_operation_it_is_about(broker: BrokerUnderTest) -> None:
+    with open_connection(broker) as connection:
+        channel = connection.channel()
+        names = [unique("missing") for _ in range(5)]
+        calls = [start(channel.exchange_declare, name, passive=True) for name in names]
+        raised: list[Exception] = []
+        for call in calls:
+            with pytest.raises((NotFound, ChannelClosedError)) as caught:
+                call.result()
+            raised.append(caught.value)
+        [(name, error)] = [
+            (name, error)
+            for name, error in zip(names, raised, strict=True)
+            if isinstance(error, NotFound)
+        ]
+        assert error.arguments["exchange"] == name
+        for other in raised:
+            assert other is error or (
+                isinstance(other, ChannelClosedError) and other.reason is error
+            )
+        assert len({id(other) for other in raised}) == 5
+
+
+def test_at_the_end_of_the_connection_each_raises_its_own_error(
+    broker: BrokerUnderTest,
+) -> None:
+    with connect(broker.url) as connection:
+        channel = connection.channel()
+        queue = exclusive_queue(channel)
+        first = channel.consume(queue, consumer_tag="tag")
+        calls = [start(channel.consume, queue, consumer_tag="tag") for _ in range(5)]
+        raised: list[Exception] = []
+        for call in calls:
+            with pytest.raises((NotAllowed, ChannelClosedError, ConnectionClosedError)) as caught:
+                call.result()
+            raised.append(caught.value)
+        assert any(isinstance(error, NotAllowed) for error in raised)
+        assert len({id(error) for error in raised}) == 5
+        assert connection.close_reason in raised
+        assert not first.is_active
+
+
 def test_a_nowait_error_names_the_operation_and_its_arguments(
     broker: BrokerUnderTest,
 ) -> None:

@@ -159,7 +159,7 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self._core.leave(self.close, error)
 
 
 @opening

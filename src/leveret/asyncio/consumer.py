@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
-from ..exceptions import LocalProtocolError
+from ..exceptions import LeveretError, LocalProtocolError
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -54,6 +54,17 @@ class Consumer(AsyncIterator[Delivery]):
     def is_active(self) -> bool:
         """Whether deliveries may still come."""
         return not self._subscription.ended
+
+    @property
+    def on_cancel(self) -> Callable[[LeveretError | None], object] | None:
+        """Called once with the reason when the broker has cancelled the consumer, or its channel
+        or connection has ended (None: it was closed by this program). Not called for `cancel`.
+        """
+        return self._subscription.on_cancel
+
+    @on_cancel.setter
+    def on_cancel(self, callback: Callable[[LeveretError | None], object] | None) -> None:
+        self._channel.core.set_on_cancel(self._subscription, callback)
 
     def __aiter__(self) -> Self:
         return self
@@ -130,7 +141,7 @@ class Consumer(AsyncIterator[Delivery]):
         traceback: TracebackType | None,
     ) -> None:
         if self._channel.is_open:
-            await self.cancel()
+            await self._channel.core.leave(self.cancel, error)
 
     def __del__(self) -> None:
         subscription = self._subscription
@@ -144,14 +155,18 @@ async def run_callback(
     """Hand each delivery to `callback`, one after the other, until the consumer ends.
 
     What the callback raises is logged; the delivery stays unsettled if the callback did not
-    settle it, so that the broker gives it to somebody else once the channel ends.
+    settle it, so that the broker gives it to somebody else once the channel ends. What is no
+    `Exception`, such as SystemExit, ends the consumer, too.
     """
     tag = consumer.consumer_tag
+    core = consumer._channel.core
     try:
         async for delivery in consumer:
             try:
-                await consumer._channel.core.run(callback, delivery)
-            except Exception:
-                logger.exception("error in the callback of consumer %r", tag)
+                await core.run(callback, delivery)
+            except BaseException as error:
+                if not core.goes_on_after(error, tag):
+                    core.drop(consumer._subscription)
+                    raise
     except Exception as error:
         logger.warning("consumer %r ended: %s", tag, error)

@@ -8,6 +8,7 @@ nothing is awaited but a `Waiter`, which always has a deadline or the end of the
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import socket
@@ -22,7 +23,7 @@ from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
-from ..exceptions import ConnectFailed, ConnectionLost, LeveretError
+from ..exceptions import ConnectFailed, ConnectionLost, LeveretError, LocalProtocolError
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
@@ -94,6 +95,17 @@ def spawn(run: Callable[[], Coroutine[object, object, None]], name: str) -> None
     task.add_done_callback(_TASKS.discard)
 
 
+def _nothing() -> None:
+    """There is nothing to do after an ordinary callback."""
+
+
+async def _finish(coroutine: Coroutine[object, object, object], function: object) -> None:
+    try:
+        await coroutine
+    except Exception:
+        logger.exception("error in callback %r", function)
+
+
 class Core(BaseCore, asyncio.Protocol):
     """A connection's inside on the event loop."""
 
@@ -109,6 +121,7 @@ class Core(BaseCore, asyncio.Protocol):
         self._full: set[Subscription] = set()
         self._waiting = 0  # tasks that wait for an answer of the broker
         self._reading = True
+        self._callbacks: set[asyncio.Task[None]] = set()  # callbacks that are coroutine functions
 
     # -- asyncio.Protocol ------------------------------------------------------------------
 
@@ -171,10 +184,27 @@ class Core(BaseCore, asyncio.Protocol):
             self.wake_if_drained()
 
     def flush_soon(self) -> None:
-        """What was queued leaves at the end of this turn of the loop."""
+        """What was queued leaves at the end of this turn of the loop.
+
+        Raises:
+            LocalProtocolError: this is not in the connection's event loop.
+        """
         if not self._flush_scheduled:
-            self._flush_scheduled = True
+            self._check_loop()
             self._loop.call_soon(self._flush)
+            self._flush_scheduled = True
+
+    def _check_loop(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self._loop:
+            raise LocalProtocolError("this connection belongs to another event loop")
+
+    def _make_waiter(self) -> Waiter:
+        self._check_loop()
+        return Waiter()
 
     def _arm_timer(self) -> None:
         at = self.protocol.next_deadline()
@@ -239,15 +269,44 @@ class Core(BaseCore, asyncio.Protocol):
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """See `BaseCore`."""
-        self._loop.call_soon(self._call, function, arguments)
+        self._loop.call_soon(self._call, function, arguments, _nothing)
 
-    def _call(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        """See `BaseCore`."""
+        done = functools.partial(self.return_handled, event)
+        self._loop.call_soon(self._call, callback, (event,), done)
+
+    def in_callback(self) -> bool:
+        """See `BaseCore`."""
+        return bool(self._callbacks) and asyncio.current_task(self._loop) in self._callbacks
+
+    def _call(
+        self,
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+        done: Callable[[], None],
+    ) -> None:
+        result: object = None
         try:
             result = function(*arguments)
-            if inspect.iscoroutine(result):
-                spawn(lambda: result, "leveret callback")
         except Exception:
             logger.exception("error in callback %r", function)
+        finally:
+            if inspect.iscoroutine(result):
+                task = self._loop.create_task(_finish(result, function), name="leveret callback")
+                self._callbacks.add(task)
+                task.add_done_callback(self._callbacks.discard)
+                task.add_done_callback(lambda _: done())
+            else:
+                done()
+
+    def set_on_cancel(
+        self,
+        subscription: Subscription,
+        callback: Callable[[LeveretError | None], object] | None,
+    ) -> None:
+        """Set what is called when a consumer ends."""
+        subscription.set_on_cancel(callback)
 
     # -- operations ------------------------------------------------------------------------
 
@@ -271,7 +330,7 @@ class Core(BaseCore, asyncio.Protocol):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
-        waiter = Waiter()
+        waiter = self._make_waiter()
         if not register(waiter):
             return
         count = 1 if reads else 0
@@ -294,6 +353,30 @@ class Core(BaseCore, asyncio.Protocol):
         if inspect.isawaitable(result):
             await result
 
+    def goes_on_after(self, error: BaseException, tag: str) -> bool:
+        """Log what a consumer's callback has raised; whether the consumer goes on."""
+        if isinstance(error, GeneratorExit):
+            return False
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return False  # it is the consumer that is cancelled
+        if isinstance(error, Exception | asyncio.CancelledError):
+            logger.error("error in the callback of consumer %r", tag, exc_info=error)
+            return True
+        logger.error("consumer %r ends: its callback raised %r", tag, error, exc_info=error)
+        return False
+
+    async def leave(
+        self, close: Callable[[], Awaitable[None]], error: BaseException | None
+    ) -> None:
+        """Leave a `with` block by `close`, which must not hide the error that ended the block."""
+        try:
+            await close()
+        except Exception as failure:
+            if error is None:
+                raise
+            logger.warning("closing failed, after %r: %s", error, failure)
+
     async def request(
         self,
         send: Callable[[wire.Method, Waiter, object], None],
@@ -302,7 +385,7 @@ class Core(BaseCore, asyncio.Protocol):
         owner: object = None,
     ) -> protocol.Reply:
         """Send a method by `send` and wait for its reply."""
-        waiter = Waiter()
+        waiter = self._make_waiter()
         send(method, waiter, owner)
         return await self._reply(waiter, deadline, method.name)
 
@@ -326,12 +409,14 @@ class Core(BaseCore, asyncio.Protocol):
         self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
     ) -> None:
         """Send a method that has no reply."""
-        channel.send_method(method, owner)
         self.flush_soon()
+        channel.send_method(method, owner)
 
     def select_confirms(self, channel: protocol.ClientChannel) -> None:
         """Put the channel into confirm mode without waiting for the answer."""
-        self.begin_confirms(channel)
+        if channel.confirms is None:
+            self.flush_soon()
+            self.begin_confirms(channel)
 
     def publish(
         self,
@@ -345,42 +430,40 @@ class Core(BaseCore, asyncio.Protocol):
         waits: bool = False,
     ) -> None:
         """Queue a publish; `waits` says that the caller waits next, which makes no difference."""
+        if not self._flush_scheduled:
+            self.flush_soon()
         channel.send_publish(exchange, routing_key, raw_properties, body, mandatory, publication)
         if publication is not None and publication.window is not None:
             publication.window.in_flight += 1
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:
         """Acknowledge a delivery."""
+        if not self._flush_scheduled:
+            self.flush_soon()
         owner.check_settle(delivery)
         owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
         delivery.owner = SETTLED
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""
-        self.send_nack(owner, delivery, multiple, requeue)
         self.flush_soon()
+        self.send_nack(owner, delivery, multiple, requeue)
 
     def reject(self, owner: Subscription, delivery: Delivery, requeue: bool) -> None:
         """Refuse a delivery with basic.reject."""
-        self.send_reject(owner, delivery, requeue)
         self.flush_soon()
+        self.send_reject(owner, delivery, requeue)
 
     def settle_tag(
         self, channel: protocol.ClientChannel, send: str, *arguments: int
     ) -> None:
         """Settle by delivery tag; `send` is the channel's method."""
-        getattr(channel, send)(*arguments)
         self.flush_soon()
+        getattr(channel, send)(*arguments)
 
     async def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
         """Open a channel of the protocol for a channel of the client."""
-        waiter = Waiter()
+        waiter = self._make_waiter()
         self.begin_channel(channel, waiter)
         await self._reply(waiter, deadline, "channel.open")
 
@@ -388,13 +471,13 @@ class Core(BaseCore, asyncio.Protocol):
         self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, deadline: Deadline
     ) -> None:
         """Close a channel; nothing to do if it is closed."""
-        waiter = Waiter()
+        waiter = self._make_waiter()
         if self.end_channel(channel, reply_code, reply_text, waiter):
             await self._reply(waiter, deadline, "channel.close")
 
     async def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
         """Send connection.update-secret and wait for the answer."""
-        waiter = Waiter()
+        waiter = self._make_waiter()
         side = self.protocol.side
         assert isinstance(side, protocol.ClientSide)
         side.send_request(wire.ConnectionUpdateSecret(new_secret, reason), waiter)
@@ -406,7 +489,7 @@ class Core(BaseCore, asyncio.Protocol):
         Raises:
             DeadlineExceeded: the broker did not answer in time.
         """
-        waiter = Waiter()
+        waiter = self._make_waiter()
         try:
             if self.end_connection(reply_code, reply_text, waiter):
                 await self._reply(waiter, deadline, "connection.close")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from .core import Waiter
 
 __all__ = ["Subscription"]
-
-logger = logging.getLogger("leveret.client")
 
 BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
@@ -43,6 +42,7 @@ class Subscription:
         deliveries: received and not taken yet.
         waiters: those who wait for a delivery.
         ended: no delivery comes any more; `error` says why, None for a cancel by the user.
+        on_cancel: called once with `error` when it ends otherwise than by the user's cancel.
         full: the transport was asked to stop reading.
         check_at: how many deliveries want a look at whether they are too many.
         resume_at: how few let the transport read again.
@@ -57,6 +57,7 @@ class Subscription:
         "error",
         "full",
         "no_ack",
+        "on_cancel",
         "queue",
         "resume_at",
         "waiters",
@@ -71,6 +72,7 @@ class Subscription:
         self.waiters: deque[Waiter] = deque()
         self.ended = False
         self.error: LeveretError | None = None
+        self.on_cancel: Callable[[LeveretError | None], object] | None = None
         self.full = False
         self.check_at = NEVER
         self.resume_at = 0
@@ -104,8 +106,10 @@ class Subscription:
         self.full = True
         self.check_at = NEVER
         self.resume_at = len(waiting) // 2
-        logger.debug("consumer %r has %d deliveries waiting", self.consumer_tag, len(waiting))
-        self.channel.core.pause_receiving(self)
+        core = self.channel.core
+        words = "consumer %r has %d deliveries waiting"
+        core.log_soon(logging.DEBUG, words, self.consumer_tag, len(waiting))
+        core.pause_receiving(self)
 
     def has_room(self) -> bool:
         """Whether a full buffer is empty enough to go on."""
@@ -121,12 +125,26 @@ class Subscription:
     def cancelled_by_broker(self) -> None:
         """basic.cancel from the broker: what is here may still be handled, then it says so."""
         self.end(ConsumerCancelled(self.consumer_tag, self.queue))
+        self._say_so()
 
     def channel_ended(self, error: LeveretError | None) -> None:
         """The channel is gone, and with it what was not settled."""
         if not self.no_ack:
             self.deliveries.clear()
-        self.end(error)
+        if not self.ended:
+            self.end(error)
+            self._say_so()
+
+    def _say_so(self) -> None:
+        callback, self.on_cancel = self.on_cancel, None
+        if callback is not None:
+            self.channel.core.call_soon(callback, self.error)
+
+    def set_on_cancel(self, callback: Callable[[LeveretError | None], object] | None) -> None:
+        """Set `on_cancel`; of a consumer that the broker or its channel has ended, call it."""
+        self.on_cancel = callback
+        if self.error is not None:
+            self._say_so()
 
     def end(self, error: LeveretError | None) -> None:
         """No delivery comes any more."""

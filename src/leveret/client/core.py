@@ -4,7 +4,7 @@ A core owns one `protocol.Connection` and its transport. `BaseCore` handles even
 (`asyncio/transport.py`, `sync/transport.py`) move bytes and hold the operations that differ by
 locking. Everything in here runs where the caller may touch the protocol: under the lock of the
 blocking client, on the event loop of the asyncio one. It must therefore not call user code
-directly: that goes through `call_soon`.
+directly, and a handler of `logging` is user code: that goes through `call_soon` and `log_soon`.
 
 Who waits is a token of the protocol, a `Waiter`. A waiter whose caller has given up (deadline,
 cancellation, interrupt) is abandoned, not removed: its reply still comes to it, and what the
@@ -41,6 +41,8 @@ logger = logging.getLogger("leveret.client")
 
 
 SEND_LIMIT = 1048576  # bytes queued; who publishes more waits until half of it has left
+RETURNS_LIMIT = 1000  # returned messages that wait for `on_return`; then publishing waits, too
+RETURNS_BYTES = 33_554_432  # bytes of their bodies
 
 
 class Waiter(Protocol):
@@ -91,6 +93,10 @@ class BaseCore:
         self.on_close: Callable[[LeveretError | None], object] | None = None
         self._open_waiter: Waiter | None = None
         self._drain_waiters: list[Waiter] = []
+        self._returns = 0  # that wait for `on_return`
+        self._return_bytes = 0
+        self._returns_full = False
+        self._return_waiters: list[Waiter] = []
         self._handlers: dict[type, Callable[..., None]] = {
             protocol.Reply: self._on_reply,
             wire.Returned: self._on_returned,
@@ -107,6 +113,14 @@ class BaseCore:
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """Call user code, outside of the protocol's lock and never on the I/O thread."""
+        raise NotImplementedError
+
+    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        """As `call_soon`, but after all of that; `return_handled` is called at its end."""
+        raise NotImplementedError
+
+    def in_callback(self) -> bool:
+        """Whether the caller is what `call_soon` or `hand_back` calls."""
         raise NotImplementedError
 
     def shut_down(self) -> None:
@@ -188,10 +202,16 @@ class BaseCore:
         channel.protocol.send_request(wire.BasicCancel(subscription.consumer_tag), NOBODY)
         subscription.cancelled()
 
+    def log_soon(self, level: int, message: str, *arguments: object) -> None:
+        """Log, outside of the protocol's lock: a handler may use the connection."""
+        if logger.isEnabledFor(level):
+            self.call_soon(logger.log, level, message, *arguments)
+
     def _on_returned(self, event: wire.Returned) -> None:
         channel = self._channel(event.channel)
         if channel is None or channel.on_return is None:
-            logger.warning(
+            self.log_soon(
+                logging.WARNING,
                 "returned: (%d) %s, exchange=%r, routing_key=%r; the channel has no on_return",
                 event.reply_code,
                 event.reply_text,
@@ -199,7 +219,25 @@ class BaseCore:
                 event.routing_key,
             )
         else:
-            self.call_soon(channel.on_return, event)
+            self._returns += 1
+            self._return_bytes += len(event.body)
+            if self._returns >= RETURNS_LIMIT or self._return_bytes >= RETURNS_BYTES:
+                self._returns_full = True
+            self.hand_back(channel.on_return, event)
+
+    def return_handled(self, event: wire.Returned) -> None:
+        """The callback for a returned message has ended."""
+        self._returns -= 1
+        self._return_bytes -= len(event.body)
+        if (
+            self._returns_full
+            and self._returns <= RETURNS_LIMIT * 0.9
+            and self._return_bytes <= RETURNS_BYTES * 0.9
+        ):
+            self._returns_full = False
+            waiters, self._return_waiters = self._return_waiters, []
+            for waiter in waiters:
+                waiter.set_result(None)
 
     def _channel(self, number: int) -> BaseChannel | None:
         channel = self.protocol.channels.get(number)
@@ -267,18 +305,18 @@ class BaseCore:
             self._open_waiter.set_error(self._own(event.error))
         self.wake_drained()
         if event.error is not None:
-            logger.info("connection ended: %s", event.error)
+            self.log_soon(logging.INFO, "connection ended: %s", event.error)
         if self.on_close is not None:
             self.call_soon(self.on_close, event.error)
         self.shut_down()
 
     def _on_blocked(self, event: protocol.ConnectionBlocked) -> None:
-        logger.warning("connection blocked by the broker: %s", event.reason)
+        self.log_soon(logging.WARNING, "connection blocked by the broker: %s", event.reason)
         if self.on_blocked is not None:
             self.call_soon(self.on_blocked, event.reason)
 
     def _on_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
-        logger.info("connection unblocked")
+        self.log_soon(logging.INFO, "connection unblocked")
         self.wake_drained()
         if self.on_unblocked is not None:
             self.call_soon(self.on_unblocked)
@@ -332,29 +370,37 @@ class BaseCore:
     # -- waiting to send -------------------------------------------------------------------
 
     def may_publish(self, channel: BaseChannel) -> bool:
-        """Whether a publish may be queued now: not blocked, and not too much is queued."""
+        """Whether a publish may be queued now: not blocked, not too much is queued, and not too
+        many returned messages wait for `on_return`.
+        """
         connection = self.protocol
         return (
             connection.bytes_queued - connection.bytes_sent < SEND_LIMIT
             and connection.blocked is None
             and channel.protocol.flow_active
+            and (not self._returns_full or self.in_callback())
         )
 
     def wants_to_publish(self, channel: BaseChannel, waiter: Waiter) -> bool:
         """Register one who waits until it may publish; False where it may, or never will."""
         if self.may_publish(channel) or not channel.is_open:
             return False
-        self._drain_waiters.append(waiter)
+        held = self._returns_full and not self.in_callback()
+        (self._return_waiters if held else self._drain_waiters).append(waiter)
         return True
 
     def gives_up_publishing(self, waiter: Waiter) -> None:
         """One who waited for that has gone."""
-        if waiter in self._drain_waiters:
-            self._drain_waiters.remove(waiter)
+        for waiters in (self._drain_waiters, self._return_waiters):
+            if waiter in waiters:
+                waiters.remove(waiter)
 
     def publish_timeout(self, error: DeadlineExceeded) -> DeadlineExceeded:
         """The error of a publish that could not be queued in time."""
         reason = self.protocol.blocked
+        if reason is None and self._returns_full:
+            words = f"{self._returns} returned messages wait for on_return"
+            return DeadlineExceeded(f"{error}: {words}")
         if reason is None:
             return error
         words = f"the broker has blocked the connection ({reason}), and did not end it in time"
@@ -363,11 +409,14 @@ class BaseCore:
     def wake_if_drained(self) -> None:
         """After sending: those who waited for room may look again if there is enough of it."""
         if self.protocol.bytes_waiting() <= SEND_LIMIT // 2 and self.protocol.blocked is None:
-            self.wake_drained()
+            waiters, self._drain_waiters = self._drain_waiters, []
+            for waiter in waiters:
+                waiter.set_result(None)
 
     def wake_drained(self) -> None:
         """Those who waited to send may look again."""
-        waiters, self._drain_waiters = self._drain_waiters, []
+        waiters = self._drain_waiters + self._return_waiters
+        self._drain_waiters, self._return_waiters = [], []
         for waiter in waiters:
             waiter.set_result(None)
 

@@ -160,7 +160,7 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._core.leave(self.close, error)
 
 
 @opening

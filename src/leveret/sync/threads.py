@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import selectors
 import socket
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,18 +18,23 @@ from .stream import Stream
 if TYPE_CHECKING:
     from .transport import Core
 
-__all__ = ["Callbacks", "Ready", "run_callbacks", "serve", "spawn"]
+__all__ = ["Callbacks", "Ready", "serve", "spawn"]
 
 logger = logging.getLogger("leveret.sync")
 
 Ready = list[tuple[selectors.SelectorKey, int]]
-Callbacks = queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None]
+Call = tuple[Callable[..., object], tuple[object, ...]]
 Resource = selectors.BaseSelector | Stream | socket.socket
 
 
 def spawn(run: Callable[[], None], name: str) -> None:
     """Run a function beside its caller."""
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=_run, args=(run,), name=name, daemon=True).start()
+
+
+def _run(run: Callable[[], None]) -> None:
+    with contextlib.suppress(SystemExit):  # it ends the thread; it was logged
+        run()
 
 
 def serve(
@@ -51,14 +58,79 @@ def serve(
             return
     for resource in resources:
         resource.close()
-    callbacks.put(None)
+    callbacks.end()
 
 
-def run_callbacks(callbacks: Callbacks) -> None:
-    """The thread for the user's callbacks of a connection."""
-    while (call := callbacks.get()) is not None:
-        try:
-            call[0](*call[1])
-        except Exception:
-            logger.exception("error in callback %r", call[0])
-        call = None
+class Callbacks:
+    """What is to be called outside of the lock and of the I/O thread, and the thread that does.
+
+    `put`, `put_last` and `end` want one caller at a time. What `put` brings goes before all that
+    `put_last` has brought: the end of the connection does not wait for a thousand returns.
+    """
+
+    def __init__(self) -> None:
+        self._first: deque[Call] = deque()
+        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ended = False
+
+    def put(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function soon."""
+        if self._ended:
+            spawn(lambda: _call((function, arguments)), "leveret callback")
+            return
+        self._first.append((function, arguments))
+        self._put((_nothing, ()))
+
+    def put_last(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function after all others."""
+        self._put((function, arguments))
+
+    def _put(self, call: Call) -> None:
+        self._queue.put(call)
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=_run_callbacks,
+                args=(self._first, self._queue),
+                name="leveret callbacks",
+                daemon=True,
+            )
+            self._thread.start()
+
+    def end(self) -> None:
+        """No more comes, but for stragglers."""
+        self._ended = True
+        self._queue.put(None)
+
+    def forget(self) -> None:
+        """In a child process: call nothing."""
+        self._first = deque()
+        self._queue = queue.SimpleQueue()
+        self._thread = threading.current_thread()  # which will not look at them
+
+    def is_caller(self) -> bool:
+        """Whether this thread is the one that calls."""
+        return threading.current_thread() is self._thread
+
+
+def _nothing() -> None:
+    """Only wakes the thread."""
+
+
+def _run_callbacks(first: deque[Call], calls: queue.SimpleQueue[Call | None]) -> None:
+    call: Call | None
+    while True:
+        call = calls.get()
+        while first:
+            _call(first.popleft())
+        if call is None:
+            return
+        _call(call)
+        call = None  # hold nothing while there is nothing to do
+
+
+def _call(call: Call) -> None:
+    try:
+        call[0](*call[1])
+    except BaseException:  # SystemExit, too: the next callback needs the thread
+        logger.exception("error in callback %r", call[0])

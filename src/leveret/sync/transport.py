@@ -3,12 +3,17 @@
 Written by hand; its asyncio twin is `leveret/asyncio/transport.py`, with the same operations.
 
 There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
-work only. Who has set `_sending`, under it, moves bytes from the protocol to the socket; who
-finds it set leaves the bytes to the other, who looks again afterwards.
+work only, and no user code runs under it, a handler of `logging` included. Who has set
+`_sending`, under it, moves bytes from the protocol to the socket; who finds it set leaves the
+bytes to the other, who looks again afterwards.
 
 A signal handler of the main thread may raise between any two calls. So what must be undone is
 done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
 leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`).
+It may also use the connection. Where its thread is between two steps of an operation, that is
+refused (`ReenteredError`): every operation of a user's thread asks `_owned` first, which is why the
+lock is a recursive one, although it is never taken twice on purpose. So it is for `__del__`
+methods, which the garbage collector calls anywhere.
 
 The I/O thread reads, keeps the time and hands out events. A caller that is going to wait sends
 its own bytes, which saves a switch of threads; one that is not (an ack, a pipelined publish)
@@ -22,7 +27,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import selectors
 import socket
 import struct
@@ -42,10 +46,10 @@ from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
-from ..exceptions import ConnectionLost, ForkedError, LeveretError
+from ..exceptions import ConnectionLost, ForkedError, LeveretError, LocalProtocolError
 from .processes import CORES
 from .stream import Stream, open_stream
-from .threads import Callbacks, Ready, run_callbacks, serve, spawn
+from .threads import Callbacks, Ready, serve, spawn
 from .waiter import Waiter
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
@@ -70,6 +74,16 @@ from a signal handler, halfway through."""
 T = TypeVar("T")
 
 
+class ReenteredError(LocalProtocolError):
+    """A thread uses the connection in the middle of its own use of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "called from a signal handler, or by the garbage collector, while the same thread "
+            "was in the middle of an operation of the same connection"
+        )
+
+
 class Core(BaseCore):
     """A connection's inside, shared by its threads."""
 
@@ -77,8 +91,10 @@ class Core(BaseCore):
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:
         super().__init__(parameters, options)
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self._sending = False
+        self._sender = 0  # the thread that has set it
         self._stream = stream
         self._waker, self._wake_receiver = socket.socketpair()
         self._waker.setblocking(False)
@@ -95,8 +111,7 @@ class Core(BaseCore):
         self._waiting: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
         self._dropped: deque[Subscription] = deque()
-        self._callbacks: Callbacks = queue.SimpleQueue()
-        self._callback_thread: threading.Thread | None = None
+        self._callbacks = Callbacks()
         resources = (self._selector, stream, self._waker, self._wake_receiver)
         self._thread = threading.Thread(
             target=serve,
@@ -130,7 +145,8 @@ class Core(BaseCore):
             self._receive_last_words()
             self._lost(ConnectionLost(f"the connection was lost: {error}"), error)
         except Exception as error:  # a fault of ours: nobody may be left waiting for it
-            logger.exception("the I/O thread failed")
+            with self.lock:
+                self.call_soon(_log_failure, error)
             self._lost(ConnectionLost(f"internal error: {error!r}"), error)
         self._close_transport()
         return -1.0
@@ -236,7 +252,8 @@ class Core(BaseCore):
             self._stream.close()
             self._waker.close()
             self._wake_receiver.close()
-            self._callbacks.put(None)
+            with self.lock:
+                self._callbacks.end()
             CORES.pop(id(self), None)
 
     def _await_sender(self) -> None:
@@ -267,6 +284,7 @@ class Core(BaseCore):
             try:
                 with self.lock:
                     if not self._sending:
+                        self._sender = threading.get_ident()
                         self._sending = mine = True
                 if not mine:
                     return
@@ -321,7 +339,7 @@ class Core(BaseCore):
         came, and going on could misname messages. The connection ends here and now, under the
         lock, and what was under way counts as sent.
         """
-        if not isinstance(error, CALLERS_FAULTS):
+        if not isinstance(error, CALLERS_FAULTS) or isinstance(error, ReenteredError):
             self._aborted = True
             words = f"{type(error).__name__} in the middle of an operation"
             self.protocol.connection_lost(ConnectionLost(words))
@@ -330,6 +348,8 @@ class Core(BaseCore):
 
     def _change(self, operation: Callable[..., T], *arguments: object) -> T:
         """Call an operation of the protocol."""
+        if self._owned():
+            raise ReenteredError
         with self.lock:
             try:
                 return operation(*arguments)
@@ -337,11 +357,22 @@ class Core(BaseCore):
                 self._interrupted(error)
                 raise
 
+    def _is_sender(self) -> bool:
+        """Whether this thread was interrupted while it sent for all."""
+        return self._sending and self._sender == threading.get_ident()
+
+    def _may_wait(self) -> None:
+        """Raise where this thread would wait for itself."""
+        if self._owned() or self._is_sender():
+            raise ReenteredError
+
     # -- BaseCore --------------------------------------------------------------------------
 
     def shut_down(self) -> None:
         """See `BaseCore`."""
         self._finished = True
+        if isinstance(self.error, ConnectionLost):
+            self._aborted = True  # nobody is there to take the last bytes
         self.wake()
 
     def pause_receiving(self, consumer: Subscription) -> None:
@@ -355,17 +386,37 @@ class Core(BaseCore):
 
     def resume_receiving(self, consumer: Subscription) -> None:
         """A full consumer may have room again."""
+        if self._owned():
+            raise ReenteredError
         with self.lock:
             consumer.resume()
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """See `BaseCore`."""
-        self._callbacks.put((function, arguments))
-        if self._callback_thread is None:
-            self._callback_thread = threading.Thread(
-                target=run_callbacks, args=(self._callbacks,), name="leveret callbacks", daemon=True
-            )
-            self._callback_thread.start()
+        self._callbacks.put(function, *arguments)
+
+    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        """See `BaseCore`."""
+        self._callbacks.put_last(self._hand_back, callback, event)
+
+    def _hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        try:
+            callback(event)
+        finally:
+            with self.lock:
+                self.return_handled(event)
+
+    def in_callback(self) -> bool:
+        """See `BaseCore`."""
+        return self._callbacks.is_caller()
+
+    def set_on_cancel(
+        self,
+        subscription: Subscription,
+        callback: Callable[[LeveretError | None], object] | None,
+    ) -> None:
+        """Set what is called when a consumer ends."""
+        self._change(subscription.set_on_cancel, callback)
 
     # -- operations ------------------------------------------------------------------------
 
@@ -389,6 +440,7 @@ class Core(BaseCore):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
+        self._may_wait()
         waiter = Waiter()
         try:
             with self.lock:
@@ -413,6 +465,23 @@ class Core(BaseCore):
     def run(self, callback: Callable[[Delivery], object], delivery: Delivery) -> None:
         """Call a consumer's callback."""
         callback(delivery)
+
+    def goes_on_after(self, error: BaseException, tag: str) -> bool:
+        """Log what a consumer's callback has raised; whether the consumer goes on."""
+        if isinstance(error, Exception):
+            logger.error("error in the callback of consumer %r", tag, exc_info=error)
+            return True
+        logger.error("consumer %r ends: its callback raised %r", tag, error, exc_info=error)
+        return False
+
+    def leave(self, close: Callable[[], None], error: BaseException | None) -> None:
+        """Leave a `with` block by `close`, which must not hide the error that ended the block."""
+        try:
+            close()
+        except Exception as failure:
+            if error is None:
+                raise
+            logger.warning("closing failed, after %r: %s", error, failure)
 
     def request(
         self,
@@ -439,6 +508,7 @@ class Core(BaseCore):
 
         All in one block, so that an interrupt anywhere in it leaves nobody to be answered.
         """
+        self._may_wait()
         try:
             if self._change(operation, *arguments) is False:
                 return False
@@ -482,6 +552,8 @@ class Core(BaseCore):
         waits: bool = False,
     ) -> None:
         """Queue a publish; `waits` says that the caller waits next, and sends it then."""
+        if self._owned() or (waits and self._is_sender()):
+            raise ReenteredError
         with self.lock:
             try:
                 channel.send_publish(
@@ -500,6 +572,8 @@ class Core(BaseCore):
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:
         """Acknowledge a delivery."""
+        if self._owned():
+            raise ReenteredError
         with self.lock:
             if delivery.owner is not owner:
                 delivery.owner.ack(delivery, multiple)  # settled meanwhile: says so
@@ -583,20 +657,23 @@ class Core(BaseCore):
 
     def forked(self) -> None:
         """In a child process: the socket is the parent's."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self._owned = self.lock._is_owned  # type: ignore[attr-defined]
         self._sending = False
         self._stream.abandon()
         self._selector.close()
         self._waker.close()
         self._wake_receiver.close()
         self._aborted = True
-        self._callback_thread = None
-        self._callbacks = queue.SimpleQueue()
-        self.on_close = None
+        self._callbacks.forget()
         self.protocol.connection_lost(
             ForkedError("the connection belongs to the parent process: open one in the child")
         )
         self.dispatch()
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("the I/O thread failed", exc_info=error)
 
 
 def open_core(parameters: Parameters) -> Core:

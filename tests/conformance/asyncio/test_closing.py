@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,7 @@ from leveret import (
     ConnectionClosedError,
     ConnectionForced,
     ConnectionLost,
+    DeadlineExceeded,
     HeartbeatTimeout,
     Outcome,
     PublishNotSent,
@@ -141,3 +143,24 @@ async def test_heartbeats(broker: BrokerUnderTest) -> None:
         with pytest.raises(TimeoutError):
             await idle_closed.next(1.2)
         await exclusive_queue(await idle.channel())
+
+
+@pytest.mark.parametrize("block", ["connection", "consumer"])
+async def test_leaving_a_block_does_not_hide_its_error(
+    broker: BrokerUnderTest, block: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Proxy(broker.url) as proxy:
+        connection = await connect(proxy.url, timeout=1.0)
+        channel = await connection.channel()
+        consumer = await channel.consume(await exclusive_queue(channel))
+        with pytest.raises(RuntimeError, match="the user's own"):
+            async with connection if block == "connection" else consumer:
+                proxy.hold_to_client()
+                raise RuntimeError("the user's own")
+        assert "closing failed" in caplog.text
+        if block == "consumer":
+            with pytest.raises(DeadlineExceeded):  # where there is no other error, it is raised
+                async with consumer:
+                    pass
+        with suppress(DeadlineExceeded):
+            await connection.close(timeout=0.1)

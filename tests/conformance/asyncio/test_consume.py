@@ -16,6 +16,7 @@ from leveret import (
     DeadlineExceeded,
     Delivery,
     LocalProtocolError,
+    NotFound,
     PreconditionFailed,
 )
 
@@ -425,6 +426,38 @@ async def test_the_end_of_a_callback_consumer_is_logged(
         with pytest.raises(ConsumerCancelled):
             await consumer.get()
     assert "cancelled consumer" in caplog.text
+
+
+async def test_on_cancel(broker: BrokerUnderTest) -> None:
+    async with open_connection(broker) as connection:
+        channel = await connection.channel()
+        ended, cancelled, late = Signal(), Signal(), Signal()
+        queue = await exclusive_queue(channel)
+        consumer = await channel.basic_consume(queue, Signal())
+        consumer.on_cancel = ended
+        mine = await channel.basic_consume(queue, Signal())
+        mine.on_cancel = cancelled
+        await mine.cancel()
+        await channel.queue_delete(queue)
+        (reason,) = await ended.next()
+        assert isinstance(reason, ConsumerCancelled)
+        consumer.on_cancel = late
+        assert await late.next() == (reason,)
+
+        consumer = await channel.consume(await exclusive_queue(channel))
+        consumer.on_cancel = ended
+        await channel.close()
+        assert await ended.next() == (None,)
+
+        channel = await connection.channel()
+        consumer = await channel.consume(await exclusive_queue(channel))
+        consumer.on_cancel = ended
+        with pytest.raises(NotFound):
+            await channel.queue_declare(unique("none"), passive=True)
+        (reason,) = await ended.next()
+        assert isinstance(reason, NotFound)
+        assert not cancelled.calls
+        assert len(ended.calls) == 3
 
 
 async def test_many_messages_in_order(broker: BrokerUnderTest) -> None:

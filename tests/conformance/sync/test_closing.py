@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -12,6 +13,7 @@ from leveret import (
     ConnectionClosedError,
     ConnectionForced,
     ConnectionLost,
+    DeadlineExceeded,
     HeartbeatTimeout,
     Outcome,
     PublishNotSent,
@@ -142,3 +144,24 @@ def test_heartbeats(broker: BrokerUnderTest) -> None:
         with pytest.raises(TimeoutError):
             idle_closed.next(1.2)
         exclusive_queue(idle.channel())
+
+
+@pytest.mark.parametrize("block", ["connection", "consumer"])
+def test_leaving_a_block_does_not_hide_its_error(
+    broker: BrokerUnderTest, block: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Proxy(broker.url) as proxy:
+        connection = connect(proxy.url, timeout=1.0)
+        channel = connection.channel()
+        consumer = channel.consume(exclusive_queue(channel))
+        with pytest.raises(RuntimeError, match="the user's own"):
+            with connection if block == "connection" else consumer:
+                proxy.hold_to_client()
+                raise RuntimeError("the user's own")
+        assert "closing failed" in caplog.text
+        if block == "consumer":
+            with pytest.raises(DeadlineExceeded):  # where there is no other error, it is raised
+                with consumer:
+                    pass
+        with suppress(DeadlineExceeded):
+            connection.close(timeout=0.1)

@@ -17,6 +17,7 @@ from leveret import (
     DeadlineExceeded,
     Delivery,
     LocalProtocolError,
+    NotFound,
     PreconditionFailed,
 )
 
@@ -426,6 +427,38 @@ def test_the_end_of_a_callback_consumer_is_logged(
         with pytest.raises(ConsumerCancelled):
             consumer.get()
     assert "cancelled consumer" in caplog.text
+
+
+def test_on_cancel(broker: BrokerUnderTest) -> None:
+    with open_connection(broker) as connection:
+        channel = connection.channel()
+        ended, cancelled, late = Signal(), Signal(), Signal()
+        queue = exclusive_queue(channel)
+        consumer = channel.basic_consume(queue, Signal())
+        consumer.on_cancel = ended
+        mine = channel.basic_consume(queue, Signal())
+        mine.on_cancel = cancelled
+        mine.cancel()
+        channel.queue_delete(queue)
+        (reason,) = ended.next()
+        assert isinstance(reason, ConsumerCancelled)
+        consumer.on_cancel = late
+        assert late.next() == (reason,)
+
+        consumer = channel.consume(exclusive_queue(channel))
+        consumer.on_cancel = ended
+        channel.close()
+        assert ended.next() == (None,)
+
+        channel = connection.channel()
+        consumer = channel.consume(exclusive_queue(channel))
+        consumer.on_cancel = ended
+        with pytest.raises(NotFound):
+            channel.queue_declare(unique("none"), passive=True)
+        (reason,) = ended.next()
+        assert isinstance(reason, NotFound)
+        assert not cancelled.calls
+        assert len(ended.calls) == 3
 
 
 def test_many_messages_in_order(broker: BrokerUnderTest) -> None:

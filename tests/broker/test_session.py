@@ -11,6 +11,7 @@ from broker_peer import Clock, Peer
 from leveret import wire
 from leveret.broker import session as session_module
 from leveret.broker.node import Node
+from leveret.protocol import ServerChannel
 
 Connect = Callable[[], Peer]
 
@@ -844,3 +845,53 @@ def test_the_alarm_of_memory(connect: Connect, node: Node) -> None:
     assert publisher.reading
     publisher.one(wire.ConnectionUnblocked)
     assert node.usage.bytes == 0
+
+
+# -- names that are not UTF-8
+
+BAD = "a\udcffb"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        wire.QueueDeclare(BAD),
+        wire.QueueBind("q", "amq.direct", BAD),
+        wire.BasicConsume("q", BAD),
+        wire.BasicGet(BAD),
+        wire.ChannelClose(200, BAD),
+    ],
+)
+def test_a_method_with_a_malformed_text(peer: Peer, method: wire.Method) -> None:
+    """As RabbitMQ 3 and 4."""
+    peer.send(method)
+    ended(peer, 501, "FRAME_ERROR - Malformed UTF-8 in shortstr", 0, 0)
+
+
+def test_a_publish_takes_any_bytes(connect: Connect) -> None:
+    """As RabbitMQ 3 and 4. The names of what is refused are worded, and nothing is lost."""
+    peer, other = connect().open(), connect().open()
+    declare(peer)
+    peer.publish()
+    peer.ask(wire.BasicGet("q"), wire.Delivery)
+    peer.publish(BAD, mandatory=True)
+    assert peer.one(wire.Returned).routing_key == BAD
+    peer.publish(exchange=BAD)
+    refused(peer, 404, "NOT_FOUND - no exchange 'a?b' in vhost '/'", 60, 40)
+    assert other.ask(wire.BasicGet("q"), wire.Delivery).redelivered
+
+
+def test_a_fault_of_ours_loses_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, other = connect().open(), connect().open()
+    declare(peer)
+    peer.publish()
+    peer.ask(wire.BasicGet("q"), wire.Delivery)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(ServerChannel, "send_close", fail)
+    peer.send(wire.BasicGet("nosuch"))
+    close = peer.one(wire.ConnectionClose)
+    assert close.reply_code == 541
+    assert other.ask(wire.BasicGet("q"), wire.Delivery).redelivered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from leveret.exceptions import (
     AccessRefused,
     ChannelClosedError,
     ChannelError,
+    ConfigurationError,
     EncodeError,
     LocalProtocolError,
     NotAllowed,
@@ -590,3 +592,26 @@ def test_sides_are_what_they_are(pair: Pair) -> None:
     assert pair.client.role.value == "client"
     assert repr(pair.client) == "<Connection client open channels=0>"
     assert repr(pair.channel()) == "<ClientChannel 1 open>"
+
+
+# -- texts that are not Unicode ------------------------------------------------------------------
+
+
+def test_a_name_that_utf8_does_not_hold_is_not_sent(pair: Pair) -> None:
+    """The broker would close the connection."""
+    channel = pair.channel()
+    calls: list[Callable[[], object]] = [
+        lambda: channel.send_request(wire.QueueDeclare("a\udcff"), None),
+        lambda: channel.send_method(wire.QueueDelete("\ud800", nowait=True)),
+        lambda: channel.send_close(200, "\udcff"),
+        lambda: pair.client.send_close(200, "\ud800"),
+    ]
+    for call in calls:
+        with pytest.raises(EncodeError, match="UTF-8"):
+            call()
+    assert not pair.client.has_data_to_send()
+    channel.send_request(wire.QueueDeclare("é"), "fine")
+    pair.pump()
+    assert pair.replies()[-1].token == "fine"
+    with pytest.raises(ConfigurationError, match="virtual_host"):
+        ClientOptions(virtual_host="\udcff")

@@ -278,16 +278,17 @@ class Session:
         event: object
         for event in events:
             try:
-                if event.__class__ is wire.Published:
-                    message: wire.Published = event
-                    channel = self._channels.get(message.channel)
-                    if channel is not None:
-                        published = True
-                        channel.publish(message)
-                else:
-                    self._handle(event)
-            except (PeerError, DecodeError) as error:
-                self._refuse(error, event)
+                try:
+                    if event.__class__ is wire.Published:
+                        message: wire.Published = event
+                        channel = self._channels.get(message.channel)
+                        if channel is not None:
+                            published = True
+                            channel.publish(message)
+                    else:
+                        self._handle(event)
+                except (PeerError, DecodeError) as error:
+                    self._refuse(error, event)
             except Exception:
                 logger.exception("%s: %r failed", self._peer, event, extra={"peer": self._peer})
                 self._close(fault(InternalError, "the embedded broker failed; see its log"), 0, 0)
@@ -375,13 +376,15 @@ class Session:
         channel = self._channels.pop(number, None)
         if channel is None:
             return
-        channel.send_confirms()
-        handle = channel.handle
-        if handle.state is ChannelState.OPEN:
-            handle.send_close(
-                error.reply_code, error.reply_text, class_id=class_id, method_id=method_id
-            )
-        channel.end()
+        try:
+            channel.send_confirms()
+            handle = channel.handle
+            if handle.state is ChannelState.OPEN:
+                handle.send_close(
+                    error.reply_code, error.reply_text, class_id=class_id, method_id=method_id
+                )
+        finally:
+            channel.end()  # a fault of ours must not keep its messages
         logger.info("%s: channel %d: %s", self._peer, number, error, extra={"peer": self._peer})
 
     def _close(self, error: PeerError | DecodeError, class_id: int, method_id: int) -> None:
@@ -392,10 +395,14 @@ class Session:
             text = reply_text(error.reply_code, error.message)
         else:
             text = error.reply_text
-        for channel in self._channels.values():
-            channel.send_confirms()
-        self._protocol.send_close(error.reply_code, text, class_id=class_id, method_id=method_id)
-        self._leave()
+        try:
+            for channel in self._channels.values():
+                channel.send_confirms()
+            self._protocol.send_close(
+                error.reply_code, text, class_id=class_id, method_id=method_id
+            )
+        finally:
+            self._leave()
         self._deadline = self._node.clock() + CLOSING_SECONDS
         self._transport.deadlines_changed()
         self._release("output")

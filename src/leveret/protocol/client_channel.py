@@ -29,6 +29,7 @@ from .blame import LATE, SentMethods, settled_tag
 from .channel import Channel
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
 from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Reply
+from .replies import check_text
 from .settle import SettleTracker
 from .states import ChannelState
 
@@ -121,7 +122,7 @@ class ClientChannel(Channel):
             self._connection.write(acks)
 
     def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
-        piece = self._connection.encode(method, self.number)
+        piece = self._connection.encode(check_text(method), self.number)
         self._requests.append(_Request(method, token, owner, tuple(self._newly_unheeded)))
         self._newly_unheeded.clear()
         self._sent.add_request(method)
@@ -162,7 +163,7 @@ class ClientChannel(Channel):
             raise LocalProtocolError(f"{method!r} gets a reply: it is for send_request()")
         if isinstance(method, wire.BasicConsume) and not method.consumer_tag:
             raise LocalProtocolError("basic.consume without waiting needs a consumer tag")
-        self._write(self._connection.encode(method, self.number))
+        self._write(self._connection.encode(check_text(method), self.number))
         self._sent.add(method)
         if isinstance(method, wire.BasicConsume):
             self.consumers[method.consumer_tag] = ConsumerEntry(owner, method.no_ack)
@@ -291,6 +292,31 @@ class ClientChannel(Channel):
         """
         with contextlib.suppress(DeliverySettledError):
             self.send_nack(delivery_tag, requeue=True)
+
+    def send_close(
+        self,
+        reply_code: int = 200,
+        reply_text: str = "",
+        *,
+        class_id: int = 0,
+        method_id: int = 0,
+        token: object = None,
+        error: LeveretError | None = None,
+    ) -> None:
+        """See `Channel`.
+
+        Raises:
+            EncodeError: the text is not one that UTF-8 can hold.
+        """
+        check_text(wire.ChannelClose(reply_code, reply_text))
+        super().send_close(
+            reply_code,
+            reply_text,
+            class_id=class_id,
+            method_id=method_id,
+            token=token,
+            error=error,
+        )
 
     # -- receiving -------------------------------------------------------------------------
 

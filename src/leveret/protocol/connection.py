@@ -43,7 +43,10 @@ from .heartbeat import Heartbeat
 from .outgoing import CHUNK, Pieces, cut_chunk, first_untouched
 from .replies import (
     CONNECTION_CLASS,
+    check_text,
     closing,
+    malformed,
+    malformed_text,
     misplaced,
     too_many_channels,
     unexpected_frame,
@@ -252,6 +255,13 @@ class Connection:
                     delivery.owner = entry.owner
                     append(item)
                     continue
+            if (
+                self.role is Role.SERVER
+                and isinstance(item, wire.Method)
+                and not item.has_content  # RabbitMQ takes any bytes in basic.publish
+                and malformed_text(item) is not None
+            ):
+                raise malformed(item)
             if channel is not None:
                 if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
                     raise unimplemented(item)
@@ -539,9 +549,12 @@ class Connection:
 
         Raises:
             ConnectionClosedError: it is closing or closed already.
+            EncodeError: client role: the text is not one that UTF-8 can hold.
         """
         if self.state in (State.CLOSING, State.CLOSED):
             raise ConnectionClosedError("the connection is closed", self.error)
+        if self.role is Role.CLIENT:
+            check_text(wire.ConnectionClose(reply_code, reply_text))
         self.data_to_send_acks()
         close = wire.ConnectionClose(reply_code, cut(reply_text), class_id, method_id)
         self.write(close.encode(0))

@@ -86,7 +86,11 @@ class ClientOptions:
         _check_range("heartbeat", self.heartbeat or 0, 0, 65535)
         if self.frame_max:
             _check_range("frame_max", self.frame_max, wire.RABBITMQ_FRAME_MIN, 2**32 - 1)
-        if len(self.virtual_host.encode()) > 255:
+        try:
+            name = self.virtual_host.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError("virtual_host is not a text that UTF-8 can hold") from None
+        if len(name) > 255:
             raise ConfigurationError("virtual_host is longer than 255 bytes")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .. import wire
-from ..exceptions import RemoteProtocolError
+from ..exceptions import EncodeError, RemoteProtocolError
 from .states import State
 
 __all__ = [
     "CONNECTION_CLASS",
+    "check_text",
     "closing",
+    "malformed",
+    "malformed_text",
     "misplaced",
     "reply_text",
     "too_many_channels",
@@ -22,9 +25,40 @@ SHORTSTR_MAX = 255
 
 
 def reply_text(text: str) -> str:
-    """A reply text cut to what a short string holds, 255 bytes, between characters."""
-    raw = text.encode()
-    return text if len(raw) <= SHORTSTR_MAX else raw[:SHORTSTR_MAX].decode(errors="ignore")
+    """A reply text cut to what a short string holds, 255 bytes, between characters; what is not
+    Unicode becomes a question mark.
+    """
+    raw = text.encode(errors="replace")
+    return raw[:SHORTSTR_MAX].decode(errors="ignore")
+
+
+def malformed_text(method: wire.Method) -> str | None:
+    """The first field of a method whose text UTF-8 does not hold (surrogate escapes)."""
+    for name in method.fields:
+        value = getattr(method, name)
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return name
+    return None
+
+
+def check_text(method: wire.Method) -> wire.Method:
+    """The method, if its texts are ones that a broker takes.
+
+    Raises:
+        EncodeError: one is not; RabbitMQ would close the connection (501).
+    """
+    name = malformed_text(method)
+    if name is not None:
+        raise EncodeError(f"{method.name}: {name} is not a text that UTF-8 can hold")
+    return method
+
+
+def malformed(item: wire.Item) -> RemoteProtocolError:
+    """501, in RabbitMQ's words, which name no method."""
+    return RemoteProtocolError("Malformed UTF-8 in shortstr", channel=item.channel)
 
 
 def _key(item: wire.Item) -> int:

@@ -458,3 +458,40 @@ def test_a_refusal_drops_what_was_sent_ahead() -> None:
     (event,) = server.events()
     assert isinstance(event, ConnectionClosed)
     assert event.error is None
+
+
+# -- another protocol ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain",
+            b"HTTP/1.1 400 Bad Request\r\nConten",
+        ),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        (b"A", None),
+        (b"\x15", None),
+    ],
+)
+def test_a_server_of_another_protocol(data: bytes, shown: bytes | None) -> None:
+    client = Connection.client(ClientOptions())
+    client.initiate(0.0)
+    client.receive_data(data, 0.0)
+    if shown is None:  # more is needed to tell
+        assert client.events() == []
+        client.receive_data(b"nother", 0.0)
+        shown = data + b"nother"
+    error = one(ConnectionClosed, client.events()).error
+    assert isinstance(error, RemoteProtocolError)
+    assert str(error) == f"the peer is not an AMQP server: it sent {shown!r}"
+
+
+def test_a_server_that_closes_at_once() -> None:
+    client = Connection.client(ClientOptions())
+    client.initiate(0.0)
+    client.receive_eof(0.0)
+    error = one(ConnectionClosed, client.events()).error
+    assert isinstance(error, ConnectionLost)
+    assert str(error) == "the peer closed the connection before the handshake"

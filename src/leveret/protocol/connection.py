@@ -185,7 +185,7 @@ class Connection:
             if self.state is State.IDLE or self.state is State.START:
                 header = self.side.receive_header(data[position:], now)
                 if header is None:
-                    self._needed = 8
+                    self._needed = len(data) - position + 1
                     return data[position:]
                 position += header
                 if self._deaf:
@@ -316,7 +316,9 @@ class Connection:
     def receive_eof(self, now: float) -> None:
         """The peer has ended its side of the transport. Next: `events()`."""
         words = "the peer closed the connection without a closing handshake"
-        if self.state is State.SECURE:
+        if self.state is State.START:
+            words = "the peer closed the connection before the handshake"
+        elif self.state is State.SECURE:
             words += " after the credentials: they were probably refused"
         self.connection_lost(ConnectionLost(words))
 

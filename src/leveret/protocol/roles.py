@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientSide", "ServerSide", "Side"]
 
+FRAME_TYPES = b"\x01\x02\x03\x08"
+SHOWN = 32  # bytes of something else
 TLS_ALERT = b"\x15\x03"  # a record of that type, TLS 1.x: the answer to plain bytes
 
 
@@ -117,6 +119,12 @@ class ClientSide:
         if data.startswith(TLS_ALERT):
             raise RemoteProtocolError("the server speaks TLS: connect to it with amqps://")
         if not data.startswith(b"AMQP"):
+            if data and (b"AMQP".startswith(data) or TLS_ALERT.startswith(data)):
+                return None
+            if data and data[0] not in FRAME_TYPES:
+                raise RemoteProtocolError(
+                    f"the peer is not an AMQP server: it sent {data[:SHOWN]!r}"
+                )
             return 0
         if len(data) < 8:
             return None

@@ -11,10 +11,12 @@ Keyword arguments win over the query, the query over the defaults.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypedDict, cast
+from os import PathLike
+from typing import TypeAlias, TypedDict
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from ..exceptions import ConfigurationError
@@ -53,6 +55,27 @@ class Options(TypedDict, total=False):
     keyfile: str | None
     verify: bool
     server_hostname: str | None
+
+
+_NONE = type(None)
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "host": ((str,), "str"),
+    "port": ((int,), "int"),
+    "virtual_host": ((str,), "str"),
+    "heartbeat": ((int, _NONE), "int (seconds) or None"),
+    "channel_max": ((int,), "int"),
+    "frame_max": ((int,), "int"),
+    "connect_timeout": ((int, float), "int or float (seconds)"),
+    "timeout": ((int, float), "int or float (seconds)"),
+    "name": ((str,), "str"),
+    "client_properties": ((Mapping,), "a mapping"),
+    "ssl_context": ((ssl.SSLContext, _NONE), "ssl.SSLContext or None"),
+    "cacertfile": ((str, PathLike, _NONE), "str or None"),
+    "certfile": ((str, PathLike, _NONE), "str or None"),
+    "keyfile": ((str, PathLike, _NONE), "str or None"),
+    "verify": ((bool,), "bool"),
+    "server_hostname": ((str, _NONE), "str or None"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,12 @@ class Parameters:
     server_hostname: str | None = None
 
     def __post_init__(self) -> None:
+        for name, (kinds, expected) in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise ConfigurationError(
+                    f"{name} is of type {type(value).__name__}: expected {expected}"
+                )
         for name in ("connect_timeout", "timeout"):
             value = getattr(self, name)
             if not value > 0:
@@ -188,7 +217,13 @@ def parse_url(url: str = DEFAULT_URL, **options: object) -> Parameters:
         fields[name] = value
     mechanisms = fields.get("mechanisms")
     if mechanisms is not None:
-        fields["mechanisms"] = tuple(cast("Iterable[str]", mechanisms))
+        is_iterable = isinstance(mechanisms, Iterable) and not isinstance(mechanisms, str)
+        names = tuple(mechanisms) if is_iterable else ()  # type: ignore[arg-type]
+        if not is_iterable or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(
+                f"mechanisms is of type {type(mechanisms).__name__}: expected a tuple of str"
+            )
+        fields["mechanisms"] = names
     if fields.get("ssl_context") is not None and not fields["tls"]:
         raise ConfigurationError("ssl_context is given, but the URL is amqp://: expected amqps://")
     user_password = fields.pop("user_password")
@@ -197,12 +232,28 @@ def parse_url(url: str = DEFAULT_URL, **options: object) -> Parameters:
     return Parameters(**fields)  # type: ignore[arg-type]
 
 
+def _shown(url: str) -> str:
+    """What is not a URL, for an error: as it is only where it cannot hold a password."""
+    return repr(url) if re.fullmatch(r"[\w.-]*(:\d{1,5})?(/[\w.-]*)?", url) else "something else"
+
+
 def _parse(url: str) -> dict[str, object]:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"URL is of type {type(url).__name__}: expected str")
+    if "://" not in url:
+        raise ConfigurationError(
+            f"URL: expected amqp://[user:password@]host[:port][/vhost], got {_shown(url)}"
+        )
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"not a usable URL: {error}") from None
+    try:
+        port = parts.port
+    except ValueError:  # whose words may hold a password, of a URL without a host
+        raise ConfigurationError(
+            "not a usable URL: the port is not a number from 0 to 65535"
+        ) from None
     if parts.scheme not in ("amqp", "amqps"):
         raise ConfigurationError(f"URL scheme is {parts.scheme!r}: expected 'amqp' or 'amqps'")
     if parts.fragment:

@@ -279,3 +279,46 @@ def test_repr_says_where_and_how_it_is(broker: BrokerUnderTest) -> None:
         assert broker.vhost in repr(connection)
         assert "open" in repr(connection)
     assert "closed" in repr(connection)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("timeout", "5", "timeout is of type str: expected int or float"),
+        ("connect_timeout", None, "connect_timeout is of type NoneType: expected int or float"),
+        ("heartbeat", "x", r"heartbeat is of type str: expected int \(seconds\) or None"),
+        ("heartbeat", True, "heartbeat is of type bool"),
+        ("channel_max", "7", "channel_max is of type str: expected int"),
+        ("virtual_host", b"/", "virtual_host is of type bytes: expected str"),
+        ("mechanisms", "PLAIN", "mechanisms is of type str: expected a tuple of str"),
+        ("mechanisms", 5, "mechanisms is of type int"),
+        ("client_properties", [], "client_properties is of type list: expected a mapping"),
+        ("ssl_context", "x", "ssl_context"),
+        ("verify", "no", "verify is of type str: expected bool"),
+        ("virtual_host", "\udcff", "virtual_host is not a text that UTF-8 can hold"),
+    ],
+)
+def test_an_option_of_the_wrong_type(option: str, value: object, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        client.connect("amqp://localhost", **{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost", "got 'localhost'"),
+        ("localhost:5672/x", "got 'localhost:5672/x'"),
+        ("", "got ''"),
+        ("user:secret@localhost", "got something else"),
+        ("user:secret", "got something else"),
+        ("amqp:user:secret@localhost", "got something else"),
+        ("amqp://user:secret", "the port is not a number"),
+        (5, "URL is of type int: expected str"),
+    ],
+)
+def test_what_is_not_a_url(url: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        client.connect(url)
+    assert "secret" not in str(caught.value)
+    if not words.startswith(("the port", "URL")):
+        assert "expected amqp://" in str(caught.value)

@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, cast
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from ..exceptions import ConfigurationError
@@ -217,8 +217,10 @@ def parse_url(url: str = DEFAULT_URL, **options: object) -> Parameters:
         fields[name] = value
     mechanisms = fields.get("mechanisms")
     if mechanisms is not None:
+        names: tuple[object, ...] = ()
         is_iterable = isinstance(mechanisms, Iterable) and not isinstance(mechanisms, str)
-        names = tuple(mechanisms) if is_iterable else ()  # type: ignore[arg-type]
+        if is_iterable:
+            names = tuple(cast("Iterable[object]", mechanisms))
         if not is_iterable or not all(isinstance(name, str) for name in names):
             raise ConfigurationError(
                 f"mechanisms is of type {type(mechanisms).__name__}: expected a tuple of str"

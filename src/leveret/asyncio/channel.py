@@ -422,4 +422,4 @@ class Channel(Topology):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self.core.leave(self.close, error)

@@ -423,4 +423,4 @@ class Channel(Topology):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.core.leave(self.close, error)

@@ -148,10 +148,15 @@ async def test_publishes_after_a_refused_one_were_not_taken(broker: BrokerUnderT
         queue = await exclusive_queue(keeper)
         channel = await connection.channel()
         missing = unique("none")
-        publications = [
-            channel.publish_nowait(b"%d" % number, missing if number == 5 else "", queue)
-            for number in range(10)
-        ]
+        publications = []
+        for number in range(10):
+            try:
+                publications.append(
+                    channel.publish_nowait(b"%d" % number, missing if number == 5 else "", queue)
+                )
+            except ChannelClosedError:  # a quick broker has closed it by now: the rest is not sent
+                assert number > 5
+                break
         outcomes = []
         for publication in publications:
             try:
@@ -162,7 +167,7 @@ async def test_publishes_after_a_refused_one_were_not_taken(broker: BrokerUnderT
         assert outcomes[5] is Outcome.NACKED
         # what came before may be unknown, for the confirms may have been overtaken
         assert set(outcomes[:5]) <= {Outcome.CONFIRMED, Outcome.UNKNOWN}
-        assert set(outcomes[6:]) == {Outcome.NOT_SENT}
+        assert set(outcomes[6:]) <= {Outcome.NOT_SENT}
         await has(keeper, queue, 5)
 
 

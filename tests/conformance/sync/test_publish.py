@@ -149,10 +149,15 @@ def test_publishes_after_a_refused_one_were_not_taken(broker: BrokerUnderTest) -
         queue = exclusive_queue(keeper)
         channel = connection.channel()
         missing = unique("none")
-        publications = [
-            channel.publish_nowait(b"%d" % number, missing if number == 5 else "", queue)
-            for number in range(10)
-        ]
+        publications = []
+        for number in range(10):
+            try:
+                publications.append(
+                    channel.publish_nowait(b"%d" % number, missing if number == 5 else "", queue)
+                )
+            except ChannelClosedError:  # a quick broker has closed it by now: the rest is not sent
+                assert number > 5
+                break
         outcomes = []
         for publication in publications:
             try:
@@ -163,7 +168,7 @@ def test_publishes_after_a_refused_one_were_not_taken(broker: BrokerUnderTest) -
         assert outcomes[5] is Outcome.NACKED
         # what came before may be unknown, for the confirms may have been overtaken
         assert set(outcomes[:5]) <= {Outcome.CONFIRMED, Outcome.UNKNOWN}
-        assert set(outcomes[6:]) == {Outcome.NOT_SENT}
+        assert set(outcomes[6:]) <= {Outcome.NOT_SENT}
         has(keeper, queue, 5)
 
 

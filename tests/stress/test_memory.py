@@ -223,7 +223,7 @@ def census() -> Counter[str]:
     return Counter(
         type(thing).__qualname__
         for thing in gc.get_objects()
-        if type(thing).__module__.startswith("leveret")
+        if str(type(thing).__module__).startswith("leveret")
         or isinstance(thing, dict | list | tuple | set)
     )
 

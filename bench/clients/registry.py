@@ -53,6 +53,8 @@ CLIENTS = {
     for entry in (
         Entry("leveret", "leveret", "leveret"),
         Entry("leveret-asyncio", "leveret_asyncio", "leveret"),
+        Entry("drop-in", "leveret_compat", "vine"),
+        Entry("drop-in-pure", "leveret_compat", "vine", environment={"LEVERET_CODEC": "pure"}),
         Entry("rabbitmq-c", "rabbitmq_c", ""),
         Entry("py-amqp", "py_amqp", "amqp"),
         Entry("pika", "pika", "pika", _no_pipeline("pika's BlockingConnection")),

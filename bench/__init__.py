@@ -11,6 +11,7 @@ broker.py    queues and exchanges made, filled, checked and deleted around each 
 runner.py    the order of the measurements, and the processes
 stats.py     median, spread, ratio
 report.py    tables and JSON;  plot.py: SVG;  machine.py: where it ran
+claims.py    the project's promises, and whether a run shows them
 cli.py       the command line
 
 To add a job: an entry in jobs.py and, if it is of a new kind, a method in driver.py and in each

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import machine, native, plot
+from bench import claims, machine, native, plot
 from bench.address import Address
 from bench.clients.registry import CLIENTS, Entry
 from bench.jobs import DEFAULT_BODY, JOBS, Job
@@ -31,6 +31,8 @@ class Unusable(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 all measured, 1 a measurement failed, 2 nothing could be measured."""
     options = parser().parse_args(arguments)
+    if options.claims:
+        options.jobs = claims.jobs()
     if options.list:
         print(listing())
         return 0
@@ -58,7 +60,10 @@ def run(options: argparse.Namespace) -> int:
     for note in notes:
         say(note)
     load = machine.load()
-    steps = list(plan(clients, options.jobs, options.body, options.repeats, options.messages))
+    wanted = claims.wanted if options.claims else lambda entry, job: True
+    steps = list(
+        plan(clients, options.jobs, options.body, options.repeats, options.messages, wanted)
+    )
     measurements = measure(steps, url, options.timeout, say)
     now = datetime.datetime.now(datetime.UTC)
     report = Report(
@@ -72,8 +77,12 @@ def run(options: argparse.Namespace) -> int:
         notes=notes,
     )
     print(text(report))
+    more = {}
+    if options.claims:
+        print(claims.text(report), end="\n\n")
+        more["claims"] = claims.as_json(report)
     path = options.output / f"{now:%Y-%m-%d-%H%M%S}.json"
-    write_json(report, path)
+    write_json(report, path, **more)
     print(f"written: {path}")
     if plot.available():
         plot.write_svg(report, path.with_suffix(".svg"))
@@ -138,6 +147,9 @@ def parser() -> argparse.ArgumentParser:
         description="CPU per message and wall rate of AMQP clients, in one run on one broker.",
     )
     options.add_argument("--list", action="store_true", help="clients and jobs")
+    options.add_argument(
+        "--claims", action="store_true", help="what the claims need, and how they stand"
+    )
     options.add_argument("--url", help="broker; default: tools/rabbitmq url 4")
     options.add_argument("--repeats", type=_positive, default=5, help="default 5")
     options.add_argument(

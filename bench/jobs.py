@@ -19,6 +19,8 @@ reading the ratios:
   a library that keeps encoded frames (Leveret does).
 - aiormq and aio-pika gather as many publishes as may be in flight and then start again; the
   others keep the window full.
+- Slow clients get fewer messages (registry.py, `share`). What a measurement costs whatever its
+  number of messages is one round trip.
 - aiormq, aio-pika and amqpstorm add properties (message_id, content_encoding...) to each message.
 """
 
@@ -32,6 +34,9 @@ HEARTBEAT = 60
 DEFAULT_BODY = 100
 VOLUME = 64 * 1024 * 1024
 """Bytes of bodies in one measurement, at most: large bodies mean fewer messages."""
+
+MIN_MESSAGES = 200
+"""What a client's share of a job is at least, so that its cost stands out of the start's."""
 
 
 class Kind(StrEnum):
@@ -58,29 +63,31 @@ class Job:
     def has_body(self) -> bool:
         return self.kind is not Kind.ROUNDTRIP
 
-    def count(self, body: int, messages: int | None = None) -> int:
+    def count(self, body: int, messages: int | None = None, share: float = 1.0) -> int:
         """Number of messages of `body` bytes in one measurement.
 
         Args:
             body: size of a body in bytes.
             messages: the user's choice instead of the job's own number.
+            share: the part of the job's own number that a client gets.
         """
         if messages is not None:
             return messages
-        return max(32, min(self.messages, VOLUME // max(body, 1)))
+        own = max(min(self.messages, MIN_MESSAGES), round(self.messages * share))
+        return max(32, min(own, VOLUME // max(body, 1)))
 
 
 JOBS = {
     job.name: job
     for job in (
-        Job("publish", Kind.PUBLISH, "publish, no confirms", 20_000),
-        Job("confirm_one", Kind.CONFIRM, "publish, each confirm awaited", 1_000, in_flight=1),
-        Job("confirm_256", Kind.CONFIRM, "publish, 256 confirms in flight", 20_000, in_flight=256),
+        Job("publish", Kind.PUBLISH, "publish, no confirms", 30_000),
+        Job("confirm_one", Kind.CONFIRM, "publish, each confirm awaited", 2_000, in_flight=1),
+        Job("confirm_256", Kind.CONFIRM, "publish, 256 confirms in flight", 30_000, in_flight=256),
         Job(
-            "confirm_1000", Kind.CONFIRM, "publish, 1000 confirms in flight", 20_000, in_flight=1000
+            "confirm_1000", Kind.CONFIRM, "publish, 1000 confirms in flight", 30_000, in_flight=1000
         ),
-        Job("consume_ack", Kind.CONSUME, "consume, one call of ack a message", 20_000, ack=True),
-        Job("consume_noack", Kind.CONSUME, "consume, no acks", 20_000),
-        Job("roundtrip", Kind.ROUNDTRIP, "passive queue.declare", 1_000),
+        Job("consume_ack", Kind.CONSUME, "consume, one call of ack a message", 30_000, ack=True),
+        Job("consume_noack", Kind.CONSUME, "consume, no acks", 30_000),
+        Job("roundtrip", Kind.ROUNDTRIP, "passive queue.declare", 2_000),
     )
 }

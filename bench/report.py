@@ -213,8 +213,8 @@ def as_json(report: Report) -> dict[str, object]:
     }
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write `as_json` to a file whose folder is made if it is missing."""
+def write_json(report: Report, path: Path, **more: object) -> None:
+    """Write `as_json`, and what else is given, to a file; its folder is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(as_json(report), indent=1, ensure_ascii=False)
+    content = json.dumps(as_json(report) | more, indent=1, ensure_ascii=False)
     path.write_text(content + "\n", encoding="utf-8")

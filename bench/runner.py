@@ -64,6 +64,7 @@ def plan(
     bodies: Sequence[int],
     repeats: int,
     messages: int | None = None,
+    wanted: Callable[[Entry, Job], bool] = lambda entry, job: True,
 ) -> Iterator[Step]:
     """All measurements, in order; jobs without a body are made once, not once a size."""
     for repeat in range(repeats):
@@ -72,8 +73,9 @@ def plan(
         for job in jobs:
             for body in bodies if job.has_body else [0]:
                 for client in order:
-                    if job.name not in client.cannot:
-                        yield Step(repeat, client, job, body, job.count(body, messages))
+                    if job.name not in client.cannot and wanted(client, job):
+                        count = job.count(body, messages, client.share)
+                        yield Step(repeat, client, job, body, count)
 
 
 def measure(

@@ -9,8 +9,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 from bench import native
+
+CLIENTS_DIR = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +26,33 @@ class Entry:
         module: file in bench/clients.
         package: what has to be importable; empty for the C program.
         cannot: job name -> reason.
-        environment: variables of the client's process.
+        share: the part of a job's messages that it gets: slow clients get fewer, so that all
+            take about the same time.
+        codec: of Leveret: what its process is told to use (LEVERET_CODEC).
     """
 
     name: str
     module: str
     package: str
     cannot: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    share: float = 1.0
+    codec: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the client's process."""
+        return {"LEVERET_CODEC": self.codec} if self.codec else {}
 
     def missing(self) -> str | None:
         """What keeps the client from running here, or None."""
+        if not (CLIENTS_DIR / f"{self.module}.py").is_file():
+            return f"there is no bench/clients/{self.module}.py"
         if self.package:
-            found = importlib.util.find_spec(self.package) is not None
-            return None if found else f"the Python package {self.package} is not installed"
+            if importlib.util.find_spec(self.package) is None:
+                return f"the Python package {self.package} is not installed"
+            if self.codec == "compiled" and not _has_compiled_codec():
+                return "this installation of leveret has no compiled codec"
+            return None
         try:
             native.build()
         except native.Unavailable as error:
@@ -48,19 +65,37 @@ def _no_pipeline(library: str) -> dict[str, str]:
     return {"confirm_256": reason, "confirm_1000": reason}
 
 
+def _has_compiled_codec() -> bool:
+    """Whether the extension was built; looked up among the files, so that nothing is imported."""
+    spec = importlib.util.find_spec("leveret")
+    folders = (spec and spec.submodule_search_locations) or []
+    return any(
+        (Path(folder) / "wire" / f"_speedups{suffix}").is_file()
+        for folder in folders
+        for suffix in EXTENSION_SUFFIXES
+    )
+
+
+def _leveret(name: str, module: str, package: str = "leveret") -> tuple[Entry, ...]:
+    """A client of Leveret, once with each codec."""
+    return tuple(
+        Entry(name + suffix, module, package, codec=codec)
+        for suffix, codec in (("", "compiled"), ("-pure", "pure"))
+    )
+
+
 CLIENTS = {
     entry.name: entry
     for entry in (
-        Entry("leveret", "leveret", "leveret"),
-        Entry("leveret-asyncio", "leveret_asyncio", "leveret"),
-        Entry("drop-in", "leveret_compat", "vine"),
-        Entry("drop-in-pure", "leveret_compat", "vine", environment={"LEVERET_CODEC": "pure"}),
+        *_leveret("leveret", "leveret"),
+        *_leveret("leveret-asyncio", "leveret_asyncio"),
+        *_leveret("drop-in", "leveret_compat", package="vine"),
         Entry("rabbitmq-c", "rabbitmq_c", ""),
-        Entry("py-amqp", "py_amqp", "amqp"),
-        Entry("pika", "pika", "pika", _no_pipeline("pika's BlockingConnection")),
-        Entry("amqpstorm", "amqpstorm", "amqpstorm", _no_pipeline("amqpstorm")),
-        Entry("aiormq", "aiormq", "aiormq"),
-        Entry("aio-pika", "aio_pika", "aio_pika"),
+        Entry("py-amqp", "py_amqp", "amqp", share=0.25),
+        Entry("pika", "pika", "pika", _no_pipeline("pika's BlockingConnection"), share=0.25),
+        Entry("amqpstorm", "amqpstorm", "amqpstorm", _no_pipeline("amqpstorm"), share=0.1),
+        Entry("aiormq", "aiormq", "aiormq", share=0.2),
+        Entry("aio-pika", "aio_pika", "aio_pika", share=0.2),
     )
 }
-REFERENCES = ("py-amqp", "rabbitmq-c")
+REFERENCES = ("py-amqp", "rabbitmq-c", "aio-pika")

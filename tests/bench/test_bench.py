@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from bench.address import Address
 from bench.cli import main, parse_size
-from bench.clients.registry import CLIENTS, REFERENCES
-from bench.jobs import JOBS, Kind
+from bench.clients.registry import CLIENTS, REFERENCES, Entry
+from bench.jobs import JOBS, MIN_MESSAGES, Kind
 from bench.report import Report, as_json, format_size, format_summary, layout, text, write_json
 from bench.stats import ratio, summarize
 
@@ -103,12 +103,34 @@ def test_large_bodies_mean_fewer_messages() -> None:
     assert job.count(1024 * 1024, messages=7) == 7
 
 
+def test_slow_clients_get_a_share_of_the_messages_but_not_too_few() -> None:
+    assert JOBS["publish"].count(100, share=0.2) == JOBS["publish"].messages // 5
+    assert JOBS["roundtrip"].count(0, share=0.001) == MIN_MESSAGES
+    assert JOBS["publish"].count(100, messages=9, share=0.2) == 9
+
+
+def test_leveret_is_there_with_each_codec() -> None:
+    for name in ("leveret", "leveret-asyncio", "drop-in"):
+        compiled, pure = CLIENTS[name], CLIENTS[f"{name}-pure"]
+        assert compiled.module == pure.module
+        assert compiled.environment == {"LEVERET_CODEC": "compiled"}
+        assert pure.environment == {"LEVERET_CODEC": "pure"}
+    assert not CLIENTS["pika"].environment
+
+
+def test_a_client_without_its_file_or_package_is_missing() -> None:
+    assert Entry("a", "nobody", "leveret").missing() == "there is no bench/clients/nobody.py"
+    missing = Entry("a", "pika", "no_such_package").missing()
+    assert missing == "the Python package no_such_package is not installed"
+
+
 def test_every_kind_of_job_is_declared_and_exceptions_name_jobs() -> None:
     assert {job.kind for job in JOBS.values()} == set(Kind)
     assert all(set(entry.cannot) <= set(JOBS) for entry in CLIENTS.values())
     assert set(REFERENCES) <= set(CLIENTS)
     files = Path(native.__file__).parent / "clients"
-    assert all((files / f"{entry.module}.py").is_file() for entry in CLIENTS.values())
+    here = {file.stem for file in files.glob("*.py")} - {"__init__", "driver", "registry"}
+    assert here <= {entry.module for entry in CLIENTS.values()}
 
 
 def test_tables_show_ratios_dashes_and_failures() -> None:
@@ -133,7 +155,11 @@ def test_json_has_ratios_and_every_measurement(tmp_path: Path) -> None:
     assert read == json.loads(json.dumps(as_json(made)))
     assert len(read["measurements"]) == len(made.measurements)
     row = next(row for row in read["summary"] if (row["client"], row["job"]) == ("pika", "publish"))
-    assert row["cpu_ratio"] == {"py-amqp": pytest.approx(2.0), "rabbitmq-c": pytest.approx(8.0)}
+    assert row["cpu_ratio"] == {
+        "py-amqp": pytest.approx(2.0),
+        "rabbitmq-c": pytest.approx(8.0),
+        "aio-pika": None,
+    }
     assert row["rate"]["median"] == pytest.approx(2000.0)
 
 

@@ -1,0 +1,209 @@
+"""The claims: what the ratios must be, and whether one run's medians show it.
+
+The bounds are the project's own promises (issue 4). A cell is the client CPU per message of one
+client in one job, divided by that of another client in the same job, or in the job named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.clients.registry import CLIENTS, Entry
+from bench.jobs import DEFAULT_BODY, JOBS, Job
+from bench.report import Key, Report, layout
+from bench.stats import Summary
+
+REPEATS = 5
+NOT_CLAIMED = "-"
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """`client` in the row's job costs at most `at_most` times what `reference` costs in `job`.
+
+    Attributes:
+        words: the bound as it is written.
+        job: the reference's; empty for that of the row.
+    """
+
+    client: str
+    reference: str
+    at_most: float
+    words: str
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table: compiled to rabbitmq-c, pure to rabbitmq-c, compiled to another."""
+
+    title: str
+    job: str
+    bounds: tuple[Bound | None, Bound | None, Bound | None]
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Leveret's clients that the row is about."""
+        return ("leveret-asyncio", "leveret-asyncio-pure") if self.asyncio else BLOCKING
+
+    @property
+    def asyncio(self) -> bool:
+        return self.title.endswith("asyncio")
+
+
+BLOCKING = ("leveret", "leveret-pure")
+COLUMNS = ("compiled, to rabbitmq-c", "pure, to rabbitmq-c", "compiled, to py-amqp or aio-pika")
+
+
+def _blocking(
+    title: str,
+    job: str,
+    compiled: float,
+    pure: float,
+    py_amqp: int,
+    c_job: str = "",
+    py_job: str = "",
+) -> Row:
+    return Row(
+        title,
+        job,
+        (
+            Bound("leveret", "rabbitmq-c", compiled, f"{compiled}", c_job),
+            Bound("leveret-pure", "rabbitmq-c", pure, f"{pure}", c_job),
+            Bound("leveret", "py-amqp", 1 / py_amqp, f"1/{py_amqp}", py_job),
+        ),
+    )
+
+
+def _aio_pika(part: int) -> Bound:
+    return Bound("leveret-asyncio", "aio-pika", 1 / part, f"1/{part}")
+
+
+ROWS = (
+    _blocking("publish, no confirm, blocking", "publish", 0.5, 1.0, 30),
+    _blocking("consume + ack, blocking iterator", "consume_ack", 0.5, 1.0, 25),
+    _blocking(
+        "publish, 1,000 in flight confirmed, blocking",
+        "confirm_1000",
+        *(1.0, 2.5, 30),
+        c_job="publish",
+        py_job="confirm_one",
+    ),
+    _blocking("round trip, blocking", "roundtrip", 1.5, 2.0, 2),
+    Row(
+        "publish with confirms, 256 in flight, asyncio", "confirm_256", (None, None, _aio_pika(30))
+    ),
+    Row(
+        "consume + ack, asyncio",
+        "consume_ack",
+        (
+            Bound("leveret-asyncio", "rabbitmq-c", 1.0, "1.0"),
+            Bound("leveret-asyncio-pure", "rabbitmq-c", 2.0, "2.0"),
+            _aio_pika(40),
+        ),
+    ),
+)
+
+
+def wanted(entry: Entry, job: Job) -> bool:
+    """Whether the claims need this measurement: every client in the jobs of the rows."""
+    if job.name in {row.job for row in ROWS}:
+        return True
+    bounds = [bound for row in ROWS for bound in row.bounds if bound is not None]
+    return (entry.name, job.name) in {(bound.reference, bound.job) for bound in bounds}
+
+
+def jobs() -> list[Job]:
+    """The jobs of the claims."""
+    return [job for job in JOBS.values() if any(wanted(entry, job) for entry in CLIENTS.values())]
+
+
+def text(report: Report) -> str:
+    """The claims' tables, every figure beside its bound."""
+    return "\n\n".join(
+        (
+            f"Client CPU per message, ratio of medians of {report.repeats} interleaved repeats, "
+            f"body {DEFAULT_BODY} B\n" + layout([["job", *COLUMNS], *_ratios(report)]),
+            "Messages per second beside the fastest other client's in the same job\n"
+            + layout([["job", "compiled", "pure", "fastest other"], *_rates(report)]),
+        )
+    )
+
+
+def _ratios(report: Report) -> Iterator[list[str]]:
+    for row in ROWS:
+        yield [row.title, *(_cell(report, row, bound) for bound in row.bounds)]
+
+
+def _cell(report: Report, row: Row, bound: Bound | None) -> str:
+    if bound is None:
+        return NOT_CLAIMED
+    ratio = _ratio(report, row.job, bound)
+    if ratio is None:
+        return NOT_MEASURED
+    shown = f"1/{1 / ratio:.1f}" if bound.words.startswith("1/") else f"{ratio:.2f}"
+    return f"{shown} (at most {bound.words}) {verdict(ratio <= bound.at_most)}"
+
+
+def _ratio(report: Report, job: str, bound: Bound) -> float | None:
+    own = report.cpu.get(_key(bound.client, job))
+    reference = report.cpu.get(_key(bound.reference, bound.job or job))
+    if own is None or reference is None:
+        return None
+    return own.median / reference.median
+
+
+def _rates(report: Report) -> Iterator[list[str]]:
+    for row in ROWS:
+        others = {
+            name: rate
+            for name in CLIENTS
+            if not CLIENTS[name].codec and (rate := report.rate.get(_key(name, row.job)))
+        }
+        if not others:
+            yield [row.title, NOT_MEASURED, NOT_MEASURED, NOT_MEASURED]
+            continue
+        fastest = max(others, key=lambda name: others[name].median)
+        cells = [
+            _rate_cell(report.rate.get(_key(name, row.job)), others[fastest])
+            for name in row.clients
+        ]
+        yield [row.title, *cells, f"{fastest} {others[fastest].median:,.0f}/s"]
+
+
+def _rate_cell(own: Summary | None, fastest: Summary) -> str:
+    """A rate is a miss if it is lower; the spread says whether the two can be told apart."""
+    if own is None:
+        return NOT_MEASURED
+    ratio = own.median / fastest.median
+    within = ratio < 1 and own.maximum >= fastest.minimum
+    words = "miss, ranges overlap" if within else verdict(ratio >= 1)
+    return f"{own.median:,.0f}/s {ratio:.2f} (at least 1.00) {words}"
+
+
+def verdict(holds: bool) -> str:
+    return "pass" if holds else "MISS"
+
+
+def _key(client: str, job: str) -> Key:
+    return client, job, DEFAULT_BODY if JOBS[job].has_body else 0
+
+
+def as_json(report: Report) -> Sequence[dict[str, object]]:
+    """One object a bound."""
+    return [
+        {
+            "row": row.title,
+            "client": bound.client,
+            "reference": bound.reference,
+            "reference_job": bound.job or row.job,
+            "ratio": (ratio := _ratio(report, row.job, bound)),
+            "at_most": bound.at_most,
+            "holds": None if ratio is None else ratio <= bound.at_most,
+        }
+        for row in ROWS
+        for bound in row.bounds
+        if bound is not None
+    ]

@@ -1,0 +1,93 @@
+"""The claims' arithmetic, on reports made by hand."""
+
+from __future__ import annotations
+
+import pytest
+from bench.clients.registry import CLIENTS
+from bench.jobs import JOBS
+from bench.report import Report
+
+from bench import claims
+
+runner = pytest.importorskip("bench.runner", reason="the harness needs py-amqp")
+
+Facts = dict[tuple[str, str], tuple[float, float]]
+
+
+def report(facts: Facts) -> Report:
+    """(client, job) -> CPU microseconds a message, messages a second."""
+    measurements = [
+        runner.Measurement(
+            client, job, 100 if JOBS[job].has_body else 0, 1000, 0, wall=1000 / rate, cpu=cpu / 1000
+        )
+        for (client, job), (cpu, rate) in facts.items()
+    ]
+    return Report("2026-01-01", "RabbitMQ", {}, [], [], 1, measurements, [])
+
+
+def line(made: Report, title: str, table: int = 0) -> str:
+    return next(
+        line
+        for line in claims.text(made).split("\n\n")[table].splitlines()
+        if line.startswith(title)
+    )
+
+
+def test_a_ratio_stands_beside_its_bound() -> None:
+    made = report(
+        {
+            ("leveret", "publish"): (1.0, 50_000),
+            ("leveret-pure", "publish"): (3.0, 40_000),
+            ("rabbitmq-c", "publish"): (2.0, 45_000),
+            ("py-amqp", "publish"): (29.0, 9_000),
+        }
+    )
+    publish = line(made, "publish, no confirm")
+    assert "0.50 (at most 0.5) pass" in publish
+    assert "1.50 (at most 1.0) MISS" in publish
+    assert "1/29.0 (at most 1/30) MISS" in publish
+    rates = line(made, "publish, no confirm", table=1)
+    assert "50,000/s 1.11 (at least 1.00) pass" in rates
+    assert "40,000/s 0.89 (at least 1.00) MISS" in rates
+    assert rates.endswith("rabbitmq-c 45,000/s")
+
+
+def test_confirms_in_flight_are_held_against_other_jobs_of_the_references() -> None:
+    made = report(
+        {
+            ("leveret", "confirm_1000"): (3.0, 1),
+            ("rabbitmq-c", "publish"): (2.0, 1),
+            ("rabbitmq-c", "confirm_1000"): (10.0, 1),
+            ("py-amqp", "confirm_one"): (100.0, 1),
+        }
+    )
+    row = line(made, "publish, 1,000 in flight")
+    assert "1.50 (at most 1.0) MISS" in row
+    assert "1/33.3 (at most 1/30) pass" in row
+
+
+def test_what_was_not_measured_is_no_pass() -> None:
+    made = report({("leveret", "publish"): (1.0, 1)})
+    assert claims.NOT_MEASURED in line(made, "publish, no confirm")
+    assert {each["holds"] for each in claims.as_json(made)} == {None}
+
+
+def test_a_slower_median_with_a_common_range_is_told_apart() -> None:
+    facts: Facts = {("leveret", "publish"): (1.0, 90.0), ("rabbitmq-c", "publish"): (1.0, 100.0)}
+    made = report(facts)
+    made.measurements.extend(report({**facts, ("leveret", "publish"): (1.0, 101.0)}).measurements)
+    made.measurements.extend(report(facts).measurements)
+    assert "miss, ranges overlap" in line(made, "publish, no confirm", table=1)
+
+
+def test_every_measurement_of_a_claim_is_planned() -> None:
+    planned = {
+        (step.client.name, step.job.name)
+        for step in runner.plan([*CLIENTS.values()], claims.jobs(), [100], 1, None, claims.wanted)
+    }
+    for row in claims.ROWS:
+        for bound in row.bounds:
+            if bound is not None:
+                assert (bound.client, row.job) in planned
+                assert (bound.reference, bound.job or row.job) in planned
+    assert ("pika", "confirm_one") not in planned

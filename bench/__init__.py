@@ -6,9 +6,11 @@ not a load test of the broker: what is compared is what a message costs the clie
 
 jobs.py      what is measured, declared once
 clients/     one file a client; registry.py lists them, driver.py is their common process
+peer.py      a broker's side that costs nothing, for jobs where a real one would be the bottleneck
 rabbitmq_c/  the C program for rabbitmq-c; native.py builds it
 broker.py    queues and exchanges made, filled, checked and deleted around each measurement
 runner.py    the order of the measurements, and the processes
+memory.py    growth of a process
 stats.py     median, spread, ratio
 report.py    tables and JSON;  plot.py: SVG;  machine.py: where it ran
 claims.py    the project's promises, and whether a run shows them

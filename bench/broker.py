@@ -1,5 +1,7 @@
 """The harness's side of the broker: what a measurement needs is made, and deleted after it.
 
+A job of bench/peer.py gets a peer of its own instead.
+
 Uses py-amqp (which has to be there as a reference anyway) for the methods, and writes frames
 made once to fill a queue, which takes a fraction of the time of publishing one by one.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import amqp  # type: ignore[import-untyped, unused-ignore]
 
+from bench import peer
 from bench.address import Address
 from bench.jobs import Job, Kind
 
@@ -29,6 +32,7 @@ ERRORS = (OSError, amqp.AMQPError)
 class Place:
     """Where a measurement happens."""
 
+    url: str
     queue: str
     exchange: str
 
@@ -62,13 +66,17 @@ def describe(url: str) -> str:
 
 @contextlib.contextmanager
 def place(url: str, job: Job, messages: int, body: int) -> Iterator[Place]:
-    """A queue and an exchange of their own for one measurement.
+    """A queue and an exchange of their own for one measurement, or a peer.
 
     Raises:
         Leftover: at the end, if a consuming job has left messages.
     """
+    if job.peer:
+        with peer.running(feeds(job, messages), body) as port:
+            yield Place(Address.parse(f"amqp://127.0.0.1:{port}").url, "bench", "bench")
+        return
     name = f"bench.{uuid.uuid4().hex}"
-    here = Place(queue=name, exchange=name)
+    here = Place(url, queue=name, exchange=name)
     with contextlib.closing(connect(url)) as connection:
         channel = connection.channel()
         arguments = {"x-queue-type": "classic"}
@@ -88,6 +96,13 @@ def place(url: str, job: Job, messages: int, body: int) -> Iterator[Place]:
             channel = connection.channel()
             channel.queue_delete(name)
             channel.exchange_delete(name)
+
+
+def feeds(job: Job, messages: int) -> list[int]:
+    """What the peer delivers: first what is held, then what is measured."""
+    if job.kind is not Kind.CONSUME:
+        return []
+    return [job.held, messages] if job.held else [messages]
 
 
 def fill(

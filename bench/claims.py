@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.clients.registry import CLIENTS, Entry
-from bench.jobs import DEFAULT_BODY, JOBS, Job
+from bench.jobs import DEFAULT_BODY, JOBS, MIB, Job
 from bench.report import Key, Report, layout
 from bench.stats import Summary
 
@@ -107,17 +107,42 @@ ROWS = (
 )
 
 
+LEVERET = ("leveret", "leveret-pure", "leveret-asyncio", "leveret-asyncio-pure")
+
+FLAT = 1.2
+SERIES = (
+    ("publish, channels", ("publish_1ch", "publish_100ch", "publish_1000ch")),
+    ("consume + ack, channels", ("consume_1ch", "consume_100ch", "consume_1000ch")),
+    ("consume + ack, deliveries held", ("held_10", "held_10000", "held_1000000")),
+)
+"""The cost per message must be flat along each: at most `FLAT` times that of the first."""
+
+LARGE_RATE = 0.7
+LARGE = ("large_publish", "large_consume")
+BARE = "bare-socket"
+IN_HAND = {"large_confirm_one": 2.0, "large_consume_one": 2.0 + 1.0}
+"""MiB that the process may grow by: the body of a publish was there before."""
+
+
 def wanted(entry: Entry, job: Job) -> bool:
-    """Whether the claims need this measurement: every client in the jobs of the rows."""
+    """Whether the claims need this measurement: those of Leveret's clients and of every peer."""
+    if entry.codec and entry.name not in LEVERET:
+        return False
     if job.name in {row.job for row in ROWS}:
         return True
+    if job.name in {*LARGE, *IN_HAND} or any(job.name in names for _, names in SERIES):
+        return entry.name in LEVERET or entry.name == BARE
     bounds = [bound for row in ROWS for bound in row.bounds if bound is not None]
     return (entry.name, job.name) in {(bound.reference, bound.job) for bound in bounds}
 
 
-def jobs() -> list[Job]:
-    """The jobs of the claims."""
-    return [job for job in JOBS.values() if any(wanted(entry, job) for entry in CLIENTS.values())]
+def jobs() -> list[tuple[Job, int]]:
+    """The jobs of the claims, with the size of body."""
+    return [
+        (job, job.bodies[0] if job.has_body else 0)
+        for job in JOBS.values()
+        if any(wanted(entry, job) for entry in CLIENTS.values())
+    ]
 
 
 def text(report: Report) -> str:
@@ -128,6 +153,11 @@ def text(report: Report) -> str:
             f"body {DEFAULT_BODY} B\n" + layout([["job", *COLUMNS], *_ratios(report)]),
             "Messages per second beside the fastest other client's in the same job\n"
             + layout([["job", "compiled", "pure", "fastest other"], *_rates(report)]),
+            f"Client CPU per message along a series, first = 1 (at most {FLAT})\n"
+            + layout([["series", *LEVERET], *_series(report)]),
+            "Bodies of 1 MiB: messages per second, bare socket = 1 (at least "
+            f"{LARGE_RATE}); MiB of memory for one message in hand\n"
+            + layout([["job", *LEVERET], *_large(report)]),
         )
     )
 
@@ -181,6 +211,49 @@ def _rate_cell(own: Summary | None, fastest: Summary) -> str:
     within = ratio < 1 and own.maximum >= fastest.minimum
     words = "miss, ranges overlap" if within else verdict(ratio >= 1)
     return f"{own.median:,.0f}/s {ratio:.2f} (at least 1.00) {words}"
+
+
+def _series(report: Report) -> Iterator[list[str]]:
+    for title, jobs in SERIES:
+        yield [
+            f"{title} ({', '.join(job.rpartition('_')[2].removesuffix('ch') for job in jobs)})",
+            *(_series_cell(report, client, jobs) for client in LEVERET),
+        ]
+
+
+def _series_cell(report: Report, client: str, jobs: Sequence[str]) -> str:
+    costs = [report.cpu.get(_key(client, job)) for job in jobs]
+    values = [cost.median for cost in costs if cost is not None]
+    if len(values) < len(jobs):
+        return NOT_MEASURED
+    ratios = [value / values[0] for value in values]
+    shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    return f"{shown} {verdict(max(ratios) <= FLAT)}"
+
+
+def _large(report: Report) -> Iterator[list[str]]:
+    for job in LARGE:
+        bare = report.rate.get((BARE, job, MIB))
+        cells = []
+        for client in LEVERET:
+            rate = report.rate.get((client, job, MIB))
+            if rate is None or bare is None:
+                cells.append(NOT_MEASURED)
+                continue
+            ratio = rate.median / bare.median
+            cells.append(f"{ratio:.2f} {verdict(ratio >= LARGE_RATE)}")
+        yield [JOBS[job].title, *cells]
+    for job, bound in IN_HAND.items():
+        grown = [report.memory.get((client, job, MIB)) for client in LEVERET]
+        yield [
+            f"{JOBS[job].title}: at most {bound:.0f} MiB",
+            *(
+                NOT_MEASURED
+                if each is None
+                else f"{each.maximum:.1f} {verdict(each.maximum <= bound)}"
+                for each in grown
+            ),
+        ]
 
 
 def verdict(holds: bool) -> str:

@@ -13,8 +13,8 @@ from typing import TypeVar
 from bench import claims, machine, native, plot
 from bench.address import Address
 from bench.clients.registry import CLIENTS, Entry
-from bench.jobs import DEFAULT_BODY, JOBS, Job
-from bench.report import Report, format_size, text, write_json
+from bench.jobs import JOBS, Job, Suite
+from bench.report import Report, text, write_json
 from bench.runner import ROOT, measure, plan
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,8 +31,6 @@ class Unusable(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 all measured, 1 a measurement failed, 2 nothing could be measured."""
     options = parser().parse_args(arguments)
-    if options.claims:
-        options.jobs = claims.jobs()
     if options.list:
         print(listing())
         return 0
@@ -61,9 +59,7 @@ def run(options: argparse.Namespace) -> int:
         say(note)
     load = machine.load()
     wanted = claims.wanted if options.claims else lambda entry, job: True
-    steps = list(
-        plan(clients, options.jobs, options.body, options.repeats, options.messages, wanted)
-    )
+    steps = list(plan(clients, chosen(options), options.repeats, options.messages, wanted))
     measurements = measure(steps, url, options.timeout, say)
     now = datetime.datetime.now(datetime.UTC)
     report = Report(
@@ -88,6 +84,16 @@ def run(options: argparse.Namespace) -> int:
         plot.write_svg(report, path.with_suffix(".svg"))
         print(f"written: {path.with_suffix('.svg')}")
     return 1 if report.errors else 0
+
+
+def chosen(options: argparse.Namespace) -> list[tuple[Job, int]]:
+    """The jobs, each with a size of body, in the order of their tables."""
+    if options.claims:
+        return claims.jobs()
+    jobs = [job for job in options.jobs if not options.suites or job.suite in options.suites]
+    pairs = [(job, body) for job in jobs for body in options.body or job.bodies if job.has_body]
+    pairs += [(job, 0) for job in jobs if not job.has_body]
+    return sorted(pairs, key=lambda pair: (jobs.index(pair[0]), pair[1]))
 
 
 def present(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
@@ -135,9 +141,12 @@ def listing() -> str:
     lines = ["clients:"]
     for entry in CLIENTS.values():
         missing = entry.missing()
-        lines.append(f"  {entry.name:16} {missing or 'here'}")
+        lines.append(f"  {entry.name:20} {missing or 'here'}")
     lines.append("jobs:")
-    lines += [f"  {job.name:16} {job.title} ({job.messages:,} messages)" for job in JOBS.values()]
+    lines += [
+        f"  {job.name:18} {job.suite:9} {job.title} ({job.messages:,} messages)"
+        for job in JOBS.values()
+    ]
     return "\n".join(lines)
 
 
@@ -157,10 +166,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--jobs", type=_jobs, default=[*JOBS.values()], help="names with commas")
     options.add_argument(
+        "--suites", type=_suites, default=[], help=f"with commas: {','.join(Suite)} (default all)"
+    )
+    options.add_argument(
         "--body",
         type=_sizes,
-        default=[DEFAULT_BODY],
-        help=f"sizes with commas: 100,4KiB,64KiB,1MiB (default {format_size(DEFAULT_BODY)})",
+        default=[],
+        help="sizes with commas, as 100,4KiB,64KiB,1MiB; default: each job's own",
     )
     options.add_argument("--messages", type=_positive, help="instead of each job's own number")
     options.add_argument("--timeout", type=float, default=180.0, help="seconds a measurement")
@@ -184,6 +196,11 @@ def _clients(value: str) -> list[Entry]:
 
 def _jobs(value: str) -> list[Job]:
     return [_known(JOBS, name) for name in value.split(",")]
+
+
+def _suites(value: str) -> list[Suite]:
+    known = {str(suite): suite for suite in Suite}
+    return [_known(known, name) for name in value.split(",")]
 
 
 def _known(known: Mapping[str, Value], name: str) -> Value:

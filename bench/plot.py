@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from bench.jobs import JOBS
-from bench.report import Report, format_size
+from bench.report import Report
 
 
 def available() -> bool:
@@ -14,23 +13,23 @@ def available() -> bool:
 
 
 def write_svg(report: Report, path: Path) -> None:
-    """One panel a size of body: CPU per message by job, a bar a client, logarithmic."""
+    """One panel a table: CPU per message by job, a bar a client, logarithmic."""
     import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 
     mpl.use("svg")
     from matplotlib import pyplot  # type: ignore[import-not-found, unused-ignore]
 
     mpl.rcParams["svg.hashsalt"] = "leveret"  # the same run gives the same file
-    bodies = report.bodies or [0]
+    groups = report.groups
     figure, panels = pyplot.subplots(
-        len(bodies), 1, figsize=(11, 4.2 * len(bodies)), squeeze=False, layout="constrained"
+        len(groups), 1, figsize=(13, 4.2 * len(groups)), squeeze=False, layout="constrained"
     )
     width = 0.85 / max(1, len(report.titles))
-    for body, (axes,) in zip(bodies, panels, strict=True):
+    for group, (axes,) in zip(groups, panels, strict=True):
         for place, (client, title) in enumerate(report.titles.items()):
             offsets, heights, spreads = [], [], []
-            for index, job in enumerate(report.jobs):
-                summary = report.cpu.get((client, job, body if JOBS[job].has_body else 0))
+            for index, job in enumerate(group.jobs):
+                summary = report.cpu.get(group.key(client, job))
                 if summary is not None:
                     offsets.append(index + (place - (len(report.titles) - 1) / 2) * width)
                     heights.append(summary.median)
@@ -38,8 +37,8 @@ def write_svg(report: Report, path: Path) -> None:
             axes.bar(offsets, heights, width, yerr=spreads, label=title, error_kw={"lw": 0.8})
         axes.set_yscale("log")
         axes.set_ylabel("client CPU per message, µs")
-        axes.set_xticks(range(len(report.jobs)), report.jobs)
-        axes.set_title(f"body {format_size(body)}", loc="left")
+        axes.set_xticks(range(len(group.jobs)), group.jobs)
+        axes.set_title(group.title, loc="left")
         axes.grid(axis="y", alpha=0.3)
     figure.suptitle(f"{report.broker}; {report.machine['cpu']}; {report.machine['python']}")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper")

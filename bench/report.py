@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.clients.registry import CLIENTS, REFERENCES
-from bench.jobs import JOBS
+from bench.jobs import JOBS, Suite
 from bench.runner import Measurement
 from bench.stats import Summary, ratio, summarize
 
@@ -17,6 +17,22 @@ CANNOT = "-"
 FAILED = "failed"
 
 Key = tuple[str, str, int]  # client, job, size of body
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Jobs whose figures stand in one table."""
+
+    suite: Suite
+    body: int
+    jobs: list[str]
+
+    @property
+    def title(self) -> str:
+        return f"{self.suite}, body {format_size(self.body)}"
+
+    def key(self, client: str, job: str) -> Key:
+        return client, job, self.body if JOBS[job].has_body else 0
 
 
 @dataclass(frozen=True)
@@ -65,20 +81,38 @@ class Report:
         return [name for name in JOBS if name in measured]
 
     @cached_property
-    def bodies(self) -> list[int]:
-        """The sizes measured."""
-        return sorted({each.body for each in self.measurements if JOBS[each.job].has_body})
+    def memory(self) -> dict[Key, Summary]:
+        """MiB by which a client's memory grew during the job, at its peak."""
+        return self._summaries(
+            lambda measurement: None if measurement.memory is None else measurement.memory / 2**20
+        )
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """What has tables of its own: the jobs of one suite with one size of body."""
+        groups: dict[tuple[Suite, int], list[str]] = {}
+        for suite in Suite:
+            here = [each for each in self.measurements if JOBS[each.job].suite is suite]
+            bodies = sorted({each.body for each in here if JOBS[each.job].has_body}) or [0]
+            for body in bodies:
+                names = {
+                    each.job
+                    for each in here
+                    if each.body == body or (not JOBS[each.job].has_body and body == bodies[0])
+                }
+                groups[suite, body] = [name for name in self.jobs if name in names]
+        return [Group(suite, body, jobs) for (suite, body), jobs in groups.items() if jobs]
 
     def ratio(self, client: str, reference: str, job: str, body: int) -> float | None:
         """CPU per message of the client, in units of the reference's."""
         value, unit = self.cpu.get((client, job, body)), self.cpu.get((reference, job, body))
         return ratio(value, unit)
 
-    def _summaries(self, value: Callable[[Measurement], float]) -> dict[Key, Summary]:
+    def _summaries(self, value: Callable[[Measurement], float | None]) -> dict[Key, Summary]:
         groups: dict[Key, list[float]] = {}
         for each in self.measurements:
-            if not each.error:
-                groups.setdefault(_key(each), []).append(value(each))
+            if not each.error and (measured := value(each)) is not None:
+                groups.setdefault(_key(each), []).append(measured)
         return {key: summarize(values) for key, values in groups.items()}
 
 
@@ -94,8 +128,8 @@ def text(report: Report) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {machine['python']}\n"
         f"broker {report.broker}; load average at the start {load}"
     ]
-    for body in report.bodies or [0]:
-        blocks += _tables(report, body)
+    for group in report.groups:
+        blocks += _tables(report, group)
     blocks.append("\n".join(f"{name}: {JOBS[name].title}" for name in report.jobs))
     notes = [*report.notes]
     notes += [
@@ -118,11 +152,18 @@ def reasons(report: Report) -> list[str]:
     return lines
 
 
-def _tables(report: Report, body: int) -> list[str]:
-    size = format_size(body)
+def _tables(report: Report, group: Group) -> list[str]:
+    clients = [
+        name
+        for name in report.titles
+        if any(
+            key in report.cpu or key in report.errors
+            for key in (group.key(name, job) for job in group.jobs)
+        )
+    ]
 
     def cell(client: str, job: str, show: Callable[[Key], str | None]) -> str:
-        key = (client, job, body if JOBS[job].has_body else 0)
+        key = group.key(client, job)
         shown = show(key)
         if shown is not None:
             return shown
@@ -130,16 +171,23 @@ def _tables(report: Report, body: int) -> list[str]:
 
     def table(title: str, show: Callable[[Key], str | None]) -> str:
         rows = [
-            [shown, *(cell(client, job, show) for job in report.jobs)]
-            for client, shown in report.titles.items()
+            [report.titles[client], *(cell(client, job, show) for job in group.jobs)]
+            for client in clients
         ]
-        return f"{title}, body {size}\n" + layout([["", *report.jobs], *rows])
+        return f"{title}, {group.title}\n" + layout([["", *group.jobs], *rows])
 
     def cpu(key: Key) -> str | None:
         return format_summary(report.cpu[key]) if key in report.cpu else None
 
     def rate(key: Key) -> str | None:
-        return f"{report.rate[key].median:,.0f}" if key in report.rate else None
+        if key not in report.rate:
+            return None
+        summary = report.rate[key]
+        spread = "" if summary.spread is None else f" ±{summary.spread:.0%}"
+        return f"{summary.median:,.0f}{spread}"
+
+    def memory(key: Key) -> str | None:
+        return f"{report.memory[key].maximum:.1f}" if key in report.memory else None
 
     def relative(reference: str) -> Callable[[Key], str | None]:
         def show(key: Key) -> str | None:
@@ -148,15 +196,17 @@ def _tables(report: Report, body: int) -> list[str]:
 
         return show
 
-    median = f"median of {report.repeats}"
+    median = f"median of {report.repeats}, ± half of the quartile distance"
     tables = [
-        table(f"Client CPU per message, µs ({median}, ± half of the quartile distance)", cpu),
+        table(f"Client CPU per message, µs ({median})", cpu),
         table(f"Messages per second ({median})", rate),
     ]
+    if group.suite in (Suite.HELD, Suite.LARGE):
+        tables.append(table("Growth of the client's memory at its peak, MiB (maximum)", memory))
     tables += [
         table(f"Client CPU per message, {reference} = 1", relative(reference))
         for reference in REFERENCES
-        if reference in report.titles
+        if reference in clients
     ]
     return tables
 
@@ -196,6 +246,9 @@ def as_json(report: Report) -> dict[str, object]:
             "body": body,
             "cpu_us": asdict(cpu),
             "rate": asdict(report.rate[client, job, body]),
+            "memory_mib": asdict(growth)
+            if (growth := report.memory.get((client, job, body)))
+            else None,
             "cpu_ratio": {name: report.ratio(client, name, job, body) for name in REFERENCES},
         }
         for (client, job, body), cpu in report.cpu.items()

@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement made: seconds, or the error that kept it from being one."""
+    """One measurement made: seconds and bytes, or the error that kept it from being one."""
 
     client: str
     job: str
@@ -43,6 +43,7 @@ class Measurement:
     repeat: int
     wall: float = 0.0
     cpu: float = 0.0
+    memory: int | None = None
     version: str = ""
     detail: str = ""
     error: str = ""
@@ -60,22 +61,27 @@ class Measurement:
 
 def plan(
     clients: Sequence[Entry],
-    jobs: Sequence[Job],
-    bodies: Sequence[int],
+    jobs: Sequence[tuple[Job, int]],
     repeats: int,
     messages: int | None = None,
     wanted: Callable[[Entry, Job], bool] = lambda entry, job: True,
 ) -> Iterator[Step]:
-    """All measurements, in order; jobs without a body are made once, not once a size."""
+    """All measurements, in order.
+
+    Args:
+        clients, repeats: each client does each job so many times.
+        jobs: with the size of body.
+        messages: instead of each job's own number.
+        wanted: what is left out where it says False.
+    """
     for repeat in range(repeats):
         turn = repeat % len(clients) if clients else 0
         order = [*clients[turn:], *clients[:turn]]
-        for job in jobs:
-            for body in bodies if job.has_body else [0]:
-                for client in order:
-                    if job.name not in client.cannot and wanted(client, job):
-                        count = job.count(body, messages, client.share)
-                        yield Step(repeat, client, job, body, count)
+        for job, body in jobs:
+            for client in order:
+                if client.can(job) and wanted(client, job):
+                    count = job.count(body, messages, client.share)
+                    yield Step(repeat, client, job, body, count)
 
 
 def measure(
@@ -104,7 +110,7 @@ def measure_one(step: Step, url: str, timeout: float) -> Measurement:
     facts = (step.client.name, step.job.name, step.body, step.messages, step.repeat)
     try:
         with broker.place(url, step.job, step.messages, step.body) as where:
-            line = run_client(step, url, where, timeout)
+            line = run_client(step, where, timeout)
     except subprocess.TimeoutExpired:
         return Measurement(*facts, error=f"not done within {timeout:.0f} seconds")
     except (*broker.ERRORS, ClientFailed, broker.Leftover) as error:
@@ -117,10 +123,10 @@ class ClientFailed(Exception):
     """The client's process ended with an error; the text is its last line."""
 
 
-def run_client(step: Step, url: str, where: broker.Place, timeout: float) -> str:
+def run_client(step: Step, where: broker.Place, timeout: float) -> str:
     """Start the client's process and return its JSON line."""
     command = [sys.executable, "-m", f"bench.clients.{step.client.module}"]
-    command += ["--url", url, "--job", step.job.name]
+    command += ["--url", where.url, "--job", step.job.name]
     command += ["--messages", str(step.messages), "--body", str(step.body)]
     command += ["--queue", where.queue, "--exchange", where.exchange]
     result = subprocess.run(

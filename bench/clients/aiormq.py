@@ -7,32 +7,39 @@ Confirmed ones are gathered, as many as may be in flight.
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle, islice
 
 import aiormq
 from aiormq.abc import DeliveredMessage
 
 from bench.clients.driver import AsyncClient, run_async
-from bench.jobs import HEARTBEAT, PREFETCH, Kind
+from bench.jobs import HEARTBEAT, Kind
 
 
 class Client(AsyncClient):
     distribution = "aiormq"
+    left = 0
+    holding = False
 
     async def open(self) -> None:
         self.connection = await aiormq.connect(f"{self.task.url}?heartbeat={HEARTBEAT}")
-        confirms = self.task.job.kind is Kind.CONFIRM
-        channel = await self.connection.channel(publisher_confirms=confirms)
-        assert isinstance(channel, aiormq.Channel)  # the abstract one has no `wait`
-        self.channel = channel
-        await self.channel.basic_qos(prefetch_count=PREFETCH)
+        job = self.task.job
+        confirms = job.kind is Kind.CONFIRM
+        self.channels = []
+        for _ in range(max(1, job.channels)):
+            channel = await self.connection.channel(publisher_confirms=confirms)
+            assert isinstance(channel, aiormq.Channel)  # the abstract one has no `wait`
+            await channel.basic_qos(prefetch_count=job.prefetch)
+            self.channels.append(channel)
+        self.channel = self.channels[0]
 
     async def declare(self) -> None:
         await self.channel.queue_declare(self.task.queue, passive=True)
 
     async def publish(self) -> None:
-        publish = self.channel.basic_publish
         exchange, body = self.task.exchange, self.task.body
-        for sent in range(self.task.messages):
+        publishes = cycle([channel.basic_publish for channel in self.channels])
+        for sent, publish in enumerate(islice(publishes, self.task.messages)):
             await publish(body, exchange=exchange, wait=sent % 100 == 0)
 
     async def confirm(self) -> None:
@@ -48,25 +55,35 @@ class Client(AsyncClient):
                 *(publish(body, exchange=exchange, wait=False) for _ in range(count))
             )
 
-    async def consume(self) -> None:
-        left = self.task.messages
+    async def subscribe(self) -> None:
+        self.holding = self.task.job.held > 0
         size = len(self.task.body)
-        ack = self.channel.basic_ack if self.task.job.ack else None
-        done = asyncio.get_running_loop().create_future()
+        no_ack = not self.task.job.ack
 
         async def on_message(message: DeliveredMessage) -> None:
-            nonlocal left
             if len(message.body) != size:
-                done.set_exception(ValueError("wrong size of body"))
-            if ack is not None:
+                self.done.set_exception(ValueError("wrong size of body"))
+            if self.holding:
+                self.held.append(message)
+            elif not no_ack:
                 assert message.delivery_tag is not None
-                await ack(message.delivery_tag, wait=False)
-            left -= 1
-            if not left:
-                done.set_result(None)
+                await message.channel.basic_ack(message.delivery_tag, wait=False)
+            self.left -= 1
+            if not self.left:
+                self.done.set_result(None)
 
-        await self.channel.basic_consume(self.task.queue, on_message, no_ack=ack is None)
-        await done
+        for channel in self.channels:
+            await channel.basic_consume(self.task.queue, on_message, no_ack=no_ack)
+
+    async def take(self, messages: int) -> None:
+        self.left += messages
+        if self.left:
+            self.done = asyncio.get_running_loop().create_future()
+            await self.done
+
+    async def hold(self, messages: int) -> None:
+        await self.take(messages)
+        self.holding = False
 
     async def close(self) -> None:
         await self.connection.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle, islice
+
+from amqpstorm.message import Message
 from amqpstorm.uri_connection import UriConnection
 
 from bench.clients.driver import BlockingClient, run
-from bench.jobs import HEARTBEAT, PREFETCH, Kind
+from bench.jobs import HEARTBEAT, Kind
 
 
 class Client(BlockingClient):
@@ -13,18 +17,21 @@ class Client(BlockingClient):
 
     def open(self) -> None:
         self.connection = UriConnection(f"{self.task.url}?heartbeat={HEARTBEAT}")
-        self.channel = self.connection.channel()
-        self.channel.basic.qos(PREFETCH)
-        if self.task.job.kind is Kind.CONFIRM:
+        job = self.task.job
+        self.channels = [self.connection.channel() for _ in range(max(1, job.channels))]
+        self.channel = self.channels[0]
+        for channel in self.channels:
+            channel.basic.qos(job.prefetch)
+        if job.kind is Kind.CONFIRM:
             self.channel.confirm_deliveries()
 
     def declare(self) -> None:
         self.channel.queue.declare(self.task.queue, passive=True)
 
     def publish(self) -> None:
-        publish = self.channel.basic.publish
         exchange, body = self.task.exchange, self.task.body
-        for _ in range(self.task.messages):
+        publishes = cycle([channel.basic.publish for channel in self.channels])
+        for publish in islice(publishes, self.task.messages):
             publish(body, "", exchange)
 
     def confirm(self) -> None:
@@ -32,19 +39,29 @@ class Client(BlockingClient):
             raise NotImplementedError("waits for each confirm in basic.publish")
         self.publish()
 
-    def consume(self) -> None:
-        left = self.task.messages
+    def subscribe(self) -> None:
+        for channel in self.channels:
+            channel.basic.consume(queue=self.task.queue, no_ack=not self.task.job.ack)
+        self.messages = [
+            channel.build_inbound_messages(auto_decode=False) for channel in self.channels
+        ]
+
+    def take(self, messages: int) -> None:
         size = len(self.task.body)
         ack = self.task.job.ack
-        self.channel.basic.consume(queue=self.task.queue, no_ack=not ack)
-        for message in self.channel.build_inbound_messages(auto_decode=False):
-            if len(message.body) != size:
+        for message in self._deliveries(messages):
+            body = message.body
+            assert isinstance(body, bytes)
+            if len(body) != size:
                 raise ValueError("wrong size of body")
             if ack:
                 message.ack()
-            left -= 1
-            if not left:
-                break
+
+    def hold(self, messages: int) -> None:
+        self.held.extend(self._deliveries(messages))
+
+    def _deliveries(self, messages: int) -> Iterator[Message]:
+        return map(next, islice(cycle(self.messages), messages))
 
     def close(self) -> None:
         self.connection.close()

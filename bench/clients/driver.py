@@ -16,11 +16,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib import metadata
 
-from bench import broker
+from bench import broker, memory
 from bench.address import Address
-from bench.jobs import DEFAULT_BODY, JOBS, Job, Kind
+from bench.jobs import JOBS, Job, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +41,40 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The JSON line. Seconds."""
+    """The JSON line.
+
+    Attributes:
+        version: of the library.
+        detail: what else the tables should say of it.
+        wall, cpu: seconds.
+        memory: bytes that the process grew by at most during the job; None if the system
+            does not tell.
+    """
 
     version: str
     detail: str
     wall: float
     cpu: float
+    memory: int | None
 
 
 class BlockingClient(ABC):
-    """One connection with one channel of a blocking library."""
+    """One connection of a blocking library, with the channels that the job wants."""
 
     distribution: str
     detail = ""
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.held: list[object] = []
+
+    def version(self) -> str:
+        """The library's version."""
+        return metadata.version(self.distribution)
 
     @abstractmethod
     def open(self) -> None:
-        """Connect, open the channel, set prefetch, or confirm mode if the job needs it."""
+        """Connect, open the channels, set prefetch, or confirm mode if the job needs it."""
 
     @abstractmethod
     def declare(self) -> None:
@@ -75,8 +89,16 @@ class BlockingClient(ABC):
         """The same with confirms, `task.job.in_flight` of them open; back when all are there."""
 
     @abstractmethod
-    def consume(self) -> None:
-        """Receive `task.messages` messages; ack each if `task.job.ack`."""
+    def subscribe(self) -> None:
+        """Start a consumer on each channel."""
+
+    @abstractmethod
+    def take(self, messages: int) -> None:
+        """Receive so many messages; ack each if `task.job.ack`."""
+
+    def hold(self, messages: int) -> None:
+        """Receive so many messages, settle none, and keep them in `held`."""
+        raise NotImplementedError("no job with unacknowledged deliveries")
 
     @abstractmethod
     def close(self) -> None:
@@ -95,6 +117,10 @@ class AsyncClient(ABC):
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.held: list[object] = []
+
+    def version(self) -> str:
+        return metadata.version(self.distribution)
 
     @abstractmethod
     async def open(self) -> None: ...
@@ -109,7 +135,13 @@ class AsyncClient(ABC):
     async def confirm(self) -> None: ...
 
     @abstractmethod
-    async def consume(self) -> None: ...
+    async def subscribe(self) -> None: ...
+
+    @abstractmethod
+    async def take(self, messages: int) -> None: ...
+
+    async def hold(self, messages: int) -> None:
+        raise NotImplementedError("no job with unacknowledged deliveries")
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -120,16 +152,17 @@ class AsyncClient(ABC):
 
 
 class Stopwatch:
-    """Wall and CPU seconds since it was made."""
+    """Wall and CPU seconds, and growth of the memory, since it was made."""
 
     def __init__(self) -> None:
+        self._memory = memory.Growth()
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
 
-    def result(self, distribution: str, detail: str) -> Result:
+    def result(self, client: BlockingClient | AsyncClient) -> Result:
         cpu = time.process_time() - self._cpu
         wall = time.perf_counter() - self._wall
-        return Result(version(distribution), detail, wall, cpu)
+        return Result(client.version(), client.detail, wall, cpu, self._memory.peak())
 
 
 def run(factory: Callable[[Task], BlockingClient]) -> None:
@@ -137,16 +170,27 @@ def run(factory: Callable[[Task], BlockingClient]) -> None:
     with arguments() as task:
         client = factory(task)
         client.open()
-        job = {
-            Kind.PUBLISH: client.publish,
-            Kind.CONFIRM: client.confirm,
-            Kind.CONSUME: client.consume,
-            Kind.ROUNDTRIP: client.roundtrip,
-        }[task.job.kind]
+        job = task.job
+        if job.peer and job.kind is Kind.CONSUME:
+            client.subscribe()
+            if job.held:
+                client.declare()
+                client.hold(job.held)
         watch = Stopwatch()
-        job()
+        if job.kind is Kind.PUBLISH:
+            client.publish()
+        elif job.kind is Kind.CONFIRM:
+            client.confirm()
+        elif job.kind is Kind.ROUNDTRIP:
+            client.roundtrip()
+        else:
+            if job.peer:
+                client.declare()
+            else:
+                client.subscribe()
+            client.take(task.messages)
         client.declare()
-        result = watch.result(client.distribution, client.detail)
+        result = watch.result(client)
         client.close()
     print(json.dumps(asdict(result)))
 
@@ -160,16 +204,27 @@ def run_async(factory: Callable[[Task], AsyncClient]) -> None:
 
 async def _run_async(client: AsyncClient) -> Result:
     await client.open()
-    job = {
-        Kind.PUBLISH: client.publish,
-        Kind.CONFIRM: client.confirm,
-        Kind.CONSUME: client.consume,
-        Kind.ROUNDTRIP: client.roundtrip,
-    }[client.task.job.kind]
+    job = client.task.job
+    if job.peer and job.kind is Kind.CONSUME:
+        await client.subscribe()
+        if job.held:
+            await client.declare()
+            await client.hold(job.held)
     watch = Stopwatch()
-    await job()
+    if job.kind is Kind.PUBLISH:
+        await client.publish()
+    elif job.kind is Kind.CONFIRM:
+        await client.confirm()
+    elif job.kind is Kind.ROUNDTRIP:
+        await client.roundtrip()
+    else:
+        if job.peer:
+            await client.declare()
+        else:
+            await client.subscribe()
+        await client.take(client.task.messages)
     await client.declare()
-    result = watch.result(client.distribution, client.detail)
+    result = watch.result(client)
     await client.close()
     return result
 
@@ -181,7 +236,7 @@ def arguments() -> Iterator[Task]:
     parser.add_argument("--url", required=True)
     parser.add_argument("--job", required=True, choices=JOBS)
     parser.add_argument("--messages", type=int)
-    parser.add_argument("--body", type=int, default=DEFAULT_BODY, help="size in bytes")
+    parser.add_argument("--body", type=int, help="size in bytes; default: the job's first")
     parser.add_argument("--queue", help="filled for a consuming job; made if not given")
     parser.add_argument("--exchange", help="a fanout exchange without bindings")
     options = parser.parse_args()
@@ -189,11 +244,12 @@ def arguments() -> Iterator[Task]:
         parser.error("--queue and --exchange go together")
     job = JOBS[options.job]
     url = Address.parse(options.url).url
-    messages = job.count(options.body, options.messages)
+    body = job.bodies[0] if options.body is None else options.body
+    messages = job.count(body, options.messages)
     with contextlib.ExitStack() as stack:
         owned = options.queue is None
         if owned:
-            where = stack.enter_context(broker.place(url, job, messages, options.body))
+            where = stack.enter_context(broker.place(url, job, messages, body))
         else:
-            where = broker.Place(options.queue, options.exchange)
-        yield Task(url, job, where.queue, where.exchange, messages, b"x" * options.body, owned)
+            where = broker.Place(url, options.queue, options.exchange)
+        yield Task(where.url, job, where.queue, where.exchange, messages, b"x" * body, owned)

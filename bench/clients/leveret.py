@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle, islice
+
 import leveret
 from bench.clients.driver import BlockingClient, Task, run
-from bench.jobs import HEARTBEAT, PREFETCH, Kind
+from bench.jobs import HEARTBEAT, Kind
+from leveret import Delivery
 
 
 class Client(BlockingClient):
@@ -16,7 +20,9 @@ class Client(BlockingClient):
 
     def open(self) -> None:
         self.connection = leveret.connect(self.task.url, heartbeat=HEARTBEAT)
-        self.channel = self.connection.channel()
+        count = max(1, self.task.job.channels)
+        self.channels = [self.connection.channel() for _ in range(count)]
+        self.channel = self.channels[0]
         if self.task.job.kind is Kind.CONFIRM:
             self.channel.confirm_select()
 
@@ -24,9 +30,9 @@ class Client(BlockingClient):
         self.channel.queue_declare(self.task.queue, passive=True)
 
     def publish(self) -> None:
-        publish = self.channel.basic_publish
         exchange, body = self.task.exchange, self.task.body
-        for _ in range(self.task.messages):
+        publishes = cycle([channel.basic_publish for channel in self.channels])
+        for publish in islice(publishes, self.task.messages):
             publish(body, exchange)
 
     def confirm(self) -> None:
@@ -40,19 +46,30 @@ class Client(BlockingClient):
             for _ in range(self.task.messages):
                 publisher.publish(body, exchange, mandatory=False, persistent=False)
 
-    def consume(self) -> None:
-        left = self.task.messages
+    def subscribe(self) -> None:
+        queue, job = self.task.queue, self.task.job
+        self.consumers = [
+            channel.consume(queue, prefetch=job.prefetch, no_ack=not job.ack)
+            for channel in self.channels
+        ]
+
+    def take(self, messages: int) -> None:
         size = len(self.task.body)
         ack = self.task.job.ack
-        with self.channel.consume(self.task.queue, prefetch=PREFETCH, no_ack=not ack) as consumer:
-            for delivery in consumer:
-                if len(delivery.body) != size:
-                    raise ValueError("wrong size of body")
-                if ack:
-                    delivery.ack()
-                left -= 1
-                if not left:
-                    break
+        for delivery in self._deliveries(messages):
+            if len(delivery.body) != size:
+                raise ValueError("wrong size of body")
+            if ack:
+                delivery.ack()
+
+    def hold(self, messages: int) -> None:
+        self.held.extend(self._deliveries(messages))
+
+    def _deliveries(self, messages: int) -> Iterator[Delivery]:
+        """Iterating over the consumer; of many, the next one of each in turn."""
+        if self.task.job.channels:
+            return map(next, islice(cycle(self.consumers), messages))
+        return islice(self.consumers[0], messages)
 
     def close(self) -> None:
         self.connection.close()

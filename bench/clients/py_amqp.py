@@ -6,15 +6,19 @@ channel's `events`, which are public though not in its manual.
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import amqp  # type: ignore[import-untyped, unused-ignore]
 
 from bench.address import Address
 from bench.clients.driver import BlockingClient, run
-from bench.jobs import HEARTBEAT, PREFETCH, Kind
+from bench.jobs import HEARTBEAT, Kind
 
 
 class Client(BlockingClient):
     distribution = "amqp"
+    left = 0
+    holding = False
 
     def open(self) -> None:
         address = Address.parse(self.task.url)
@@ -27,18 +31,21 @@ class Client(BlockingClient):
             confirm_publish=self.task.job.in_flight == 1,
         )
         self.connection.connect()
-        self.channel = self.connection.channel()
-        self.channel.basic_qos(0, PREFETCH, False)
-        if self.task.job.kind is Kind.CONFIRM:
+        job = self.task.job
+        self.channels = [self.connection.channel() for _ in range(max(1, job.channels))]
+        self.channel = self.channels[0]
+        for channel in self.channels:
+            channel.basic_qos(0, job.prefetch, False)
+        if job.kind is Kind.CONFIRM:
             self.channel.confirm_select()
 
     def declare(self) -> None:
         self.channel.queue_declare(self.task.queue, passive=True)
 
     def publish(self) -> None:
-        publish, message = self.channel.basic_publish, amqp.Message
-        exchange, body = self.task.exchange, self.task.body
-        for _ in range(self.task.messages):
+        message, exchange, body = amqp.Message, self.task.exchange, self.task.body
+        publishes = cycle([channel.basic_publish for channel in self.channels])
+        for publish in islice(publishes, self.task.messages):
             publish(message(body), exchange)
 
     def confirm(self) -> None:
@@ -62,23 +69,32 @@ class Client(BlockingClient):
         while confirmed < self.task.messages:
             drain()
 
-    def consume(self) -> None:
-        left = self.task.messages
+    def subscribe(self) -> None:
+        self.holding = self.task.job.held > 0
         size = len(self.task.body)
-        ack = self.channel.basic_ack if self.task.job.ack else None
+        no_ack = not self.task.job.ack
 
         def on_message(message: amqp.Message) -> None:
-            nonlocal left
             if len(message.body) != size:
                 raise ValueError("wrong size of body")
-            left -= 1
-            if ack is not None:
-                ack(message.delivery_tag)
+            self.left -= 1
+            if self.holding:
+                self.held.append(message)
+            elif not no_ack:
+                message.channel.basic_ack(message.delivery_tag)
 
-        self.channel.basic_consume(self.task.queue, no_ack=ack is None, callback=on_message)
+        for channel in self.channels:
+            channel.basic_consume(self.task.queue, no_ack=no_ack, callback=on_message)
+
+    def take(self, messages: int) -> None:
+        self.left += messages
         drain = self.connection.drain_events
-        while left:
+        while self.left:
             drain()
+
+    def hold(self, messages: int) -> None:
+        self.take(messages)
+        self.holding = False
 
     def close(self) -> None:
         self.connection.close()

@@ -8,7 +8,7 @@ import sys
 
 from bench import native
 from bench.clients.driver import arguments
-from bench.jobs import HEARTBEAT, PREFETCH
+from bench.jobs import HEARTBEAT
 
 
 def main() -> int:
@@ -22,8 +22,11 @@ def main() -> int:
             len(task.body),
             task.job.in_flight,
             int(task.job.ack),
-            PREFETCH,
+            task.job.prefetch,
             HEARTBEAT,
+            task.job.channels,
+            task.job.held,
+            int(task.job.peer),
         )
         command = [str(native.build()), *map(str, values)]
         if not task.owned:

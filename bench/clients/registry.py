@@ -7,12 +7,13 @@ those that are not installed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from bench import native
+from bench.jobs import Job
 
 CLIENTS_DIR = Path(__file__).parent
 
@@ -26,6 +27,7 @@ class Entry:
         module: file in bench/clients.
         package: what has to be importable; empty for the C program.
         cannot: job name -> reason.
+        only: the names of the only jobs that it is for; empty for all.
         share: the part of a job's messages that it gets: slow clients get fewer, so that all
             take about the same time.
         codec: of Leveret: what its process is told to use (LEVERET_CODEC).
@@ -37,6 +39,11 @@ class Entry:
     cannot: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
     codec: str = ""
+    only: Collection[str] = ()
+
+    def can(self, job: Job) -> bool:
+        """Whether it does the job."""
+        return job.name not in self.cannot and (not self.only or job.name in self.only)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,6 +72,9 @@ def _no_pipeline(library: str) -> dict[str, str]:
     return {"confirm_256": reason, "confirm_1000": reason}
 
 
+MANY = {"held_1000000": "to receive a million deliveries takes it minutes"}
+
+
 def _has_compiled_codec() -> bool:
     """Whether the extension was built; looked up among the files, so that nothing is imported."""
     spec = importlib.util.find_spec("leveret")
@@ -91,11 +101,12 @@ CLIENTS = {
         *_leveret("leveret-asyncio", "leveret_asyncio"),
         *_leveret("drop-in", "leveret_compat", package="vine"),
         Entry("rabbitmq-c", "rabbitmq_c", ""),
-        Entry("py-amqp", "py_amqp", "amqp", share=0.25),
-        Entry("pika", "pika", "pika", _no_pipeline("pika's BlockingConnection"), share=0.25),
-        Entry("amqpstorm", "amqpstorm", "amqpstorm", _no_pipeline("amqpstorm"), share=0.1),
-        Entry("aiormq", "aiormq", "aiormq", share=0.2),
-        Entry("aio-pika", "aio_pika", "aio_pika", share=0.2),
+        Entry("py-amqp", "py_amqp", "amqp", MANY, share=0.25),
+        Entry("pika", "pika", "pika", MANY | _no_pipeline("pika's BlockingConnection"), share=0.25),
+        Entry("amqpstorm", "amqpstorm", "amqpstorm", MANY | _no_pipeline("amqpstorm"), share=0.1),
+        Entry("aiormq", "aiormq", "aiormq", MANY, share=0.2),
+        Entry("aio-pika", "aio_pika", "aio_pika", MANY, share=0.2),
+        Entry("bare-socket", "bare", "amqp", only=("large_publish", "large_consume")),
     )
 }
 REFERENCES = ("py-amqp", "rabbitmq-c", "aio-pika")

@@ -82,8 +82,8 @@ def test_columns_are_aligned() -> None:
 
 def test_plan_takes_turns_and_leaves_out_what_a_client_cannot_do() -> None:
     clients = [CLIENTS["py-amqp"], CLIENTS["pika"]]
-    jobs = [JOBS["confirm_256"], JOBS["roundtrip"]]
-    steps = list(runner.plan(clients, jobs, [100, 4096], repeats=2))
+    jobs = [(JOBS["confirm_256"], 100), (JOBS["confirm_256"], 4096), (JOBS["roundtrip"], 0)]
+    steps = list(runner.plan(clients, jobs, repeats=2))
     assert [(step.repeat, step.client.name, step.job.name, step.body) for step in steps] == [
         (0, "py-amqp", "confirm_256", 100),
         (0, "py-amqp", "confirm_256", 4096),

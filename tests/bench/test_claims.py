@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench.clients.registry import CLIENTS
-from bench.jobs import JOBS
+from bench.jobs import JOBS, MIB
 from bench.report import Report
 
 from bench import claims
@@ -18,7 +18,9 @@ def report(facts: Facts) -> Report:
     """(client, job) -> CPU microseconds a message, messages a second."""
     measurements = [
         runner.Measurement(
-            client, job, 100 if JOBS[job].has_body else 0, 1000, 0, wall=1000 / rate, cpu=cpu / 1000
+            *(client, job, JOBS[job].bodies[0] if JOBS[job].has_body else 0, 1000, 0),
+            wall=1000 / rate,
+            cpu=cpu / 1000,
         )
         for (client, job), (cpu, rate) in facts.items()
     ]
@@ -83,11 +85,35 @@ def test_a_slower_median_with_a_common_range_is_told_apart() -> None:
 def test_every_measurement_of_a_claim_is_planned() -> None:
     planned = {
         (step.client.name, step.job.name)
-        for step in runner.plan([*CLIENTS.values()], claims.jobs(), [100], 1, None, claims.wanted)
+        for step in runner.plan([*CLIENTS.values()], claims.jobs(), 1, None, claims.wanted)
     }
     for row in claims.ROWS:
         for bound in row.bounds:
             if bound is not None:
                 assert (bound.client, row.job) in planned
                 assert (bound.reference, bound.job or row.job) in planned
+    for _, jobs in claims.SERIES:
+        assert {(client, job) for client in claims.LEVERET for job in jobs} <= planned
+    assert {(claims.BARE, job) for job in claims.LARGE} <= planned
     assert ("pika", "confirm_one") not in planned
+    assert (claims.BARE, "publish") not in planned
+
+
+def test_a_series_is_held_against_its_first() -> None:
+    costs = zip(("held_10", "held_10000", "held_1000000"), (2.0, 2.2, 2.5), strict=True)
+    made = report({("leveret", job): (cost, 1) for job, cost in costs})
+    row = line(made, "consume + ack, deliveries held (10, 10000, 1000000)", table=2)
+    assert "1.00 1.10 1.25 MISS" in row
+    assert row.count(claims.NOT_MEASURED) == 3
+
+
+def test_large_bodies_are_held_against_a_bare_socket_and_the_memory_in_hand() -> None:
+    made = report(
+        {("leveret", "large_consume"): (1, 71), ("bare-socket", "large_consume"): (1, 100)}
+    )
+    made.measurements.append(
+        runner.Measurement("leveret", "large_consume_one", MIB, 1, 0, 1.0, 1.0, memory=4 * MIB)
+    )
+    assert "0.71 pass" in line(made, "consume, no acks", table=3)
+    assert "at most 3 MiB" in line(made, "consume and ack with a prefetch of 1", table=3)
+    assert "4.0 MISS" in line(made, "consume and ack with a prefetch of 1", table=3)

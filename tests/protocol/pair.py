@@ -6,7 +6,7 @@ Nothing waits and nothing sleeps: bytes move when `pump` is called, time when `n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from leveret import wire
 from leveret.protocol import (
@@ -17,7 +17,9 @@ from leveret.protocol import (
     ClientSide,
     Connection,
     ConnectionClosed,
+    Deliveries,
     OpenRequested,
+    Outcomes,
     Publication,
     Reply,
     SecureResponse,
@@ -92,9 +94,23 @@ def drain(connection: Connection) -> bytes:
     return data
 
 
+def flat(events: Iterable[object]) -> list[Any]:
+    """Events, with deliveries and publications one by one, whatever came together."""
+    found: list[object] = []
+    for event in events:
+        if isinstance(event, Deliveries):
+            assert all(delivery.owner is event.owner for delivery in event.deliveries)
+            found += event.deliveries
+        elif isinstance(event, Outcomes):
+            found += event.publications
+        else:
+            found.append(event)
+    return found
+
+
 def of(kind: type[E], events: Iterable[object]) -> list[E]:
     """The events of one kind."""
-    return [event for event in events if isinstance(event, kind)]
+    return [event for event in flat(events) if isinstance(event, kind)]
 
 
 def one(kind: type[E], events: Iterable[object]) -> E:
@@ -154,7 +170,7 @@ class Pair:
         data = drain(self.server)
         self.server_sent += data
         self.client.receive_data(data, self.now)
-        self.client_events += self.client.events()
+        self.client_events += flat(self.client.events())
         return data
 
     def pump(self) -> None:

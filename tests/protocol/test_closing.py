@@ -28,7 +28,7 @@ from leveret.protocol import (
     State,
 )
 
-from .pair import NO_PROPERTIES, Pair, decode, deliver, drain, frame, of, one, publish, send
+from .pair import NO_PROPERTIES, Pair, decode, deliver, drain, flat, frame, of, one, publish, send
 
 # -- channels ----------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ def test_both_close_at_once(pair: Pair) -> None:
     assert [type(item) for item in decode(drain(pair.client))] == [wire.ConnectionCloseOk]
     assert [type(item) for item in decode(drain(pair.server))] == [wire.ConnectionCloseOk]
     assert pair.client.state is pair.server.state is State.CLOSED
-    pair.client_events += pair.client.events()
+    pair.client_events += flat(pair.client.events())
     assert (pair.closed().error, pair.closed().tokens) == (None, ["bye"])
 
 

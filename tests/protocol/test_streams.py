@@ -17,7 +17,7 @@ from leveret.protocol import (
     State,
 )
 
-from .pair import NO_PROPERTIES, Pair, deliver, drain, frame, header, joined, publish, send
+from .pair import NO_PROPERTIES, Pair, deliver, drain, flat, frame, header, joined, publish, send
 
 FRAME_MAX = 8192
 
@@ -114,7 +114,7 @@ def received(data: Sequence[bytes]) -> tuple[list[object], bytes, State]:
     events: list[object] = []
     for piece in data:
         client.receive_data(piece, 1.0)
-        events += client.events()
+        events += flat(client.events())
     return [seen(event) for event in events], drain(client), client.state
 
 

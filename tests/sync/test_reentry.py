@@ -65,7 +65,9 @@ def test_a_log_handler_may_use_the_connection(broker: Broker) -> None:
             logger.removeHandler(handler)
 
 
-@pytest.mark.parametrize("use", ["close", "publish", "publish_nowait", "ack", "iterate", "declare"])
+@pytest.mark.parametrize(
+    "use", ["close", "publish", "publish_nowait", "nack", "iterate", "declare"]
+)
 def test_a_signal_handler_in_the_middle_of_an_operation_is_refused(
     channel: leveret.Channel, use: str
 ) -> None:
@@ -80,7 +82,7 @@ def test_a_signal_handler_in_the_middle_of_an_operation_is_refused(
         "close": connection.close,
         "publish": lambda: channel.publish(b"", routing_key=queue),
         "publish_nowait": lambda: channel.publish_nowait(b"", routing_key=queue),
-        "ack": delivery.ack,
+        "nack": delivery.nack,
         "iterate": lambda: next(consumer),
         "declare": lambda: channel.queue_declare(queue, passive=True),
     }
@@ -109,6 +111,29 @@ def test_a_signal_handler_in_the_middle_of_an_operation_is_refused(
         del core.begin_channel
         signal.signal(signal.SIGUSR1, before)
     assert refused
+
+
+def test_a_signal_handler_in_the_middle_of_an_operation_may_ack(channel: leveret.Channel) -> None:
+    queue = channel.queue_declare(exclusive=True).queue
+    channel.publish(b"", routing_key=queue)
+    delivery = channel.get(queue)
+    assert delivery is not None
+    core = channel.core
+    begin_channel = core.begin_channel
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        begin_channel(*arguments)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: delivery.ack())
+    core.begin_channel = interrupted
+    try:
+        leveret.Connection(core).channel(timeout=SECONDS).close()
+    finally:
+        del core.begin_channel
+        signal.signal(signal.SIGUSR1, before)
+    channel.basic_recover(timeout=SECONDS)
+    assert channel.get(queue) is None
 
 
 def test_a_refused_signal_handler_that_lets_it_through_ends_the_connection(

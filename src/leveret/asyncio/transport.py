@@ -444,6 +444,11 @@ class Core(BaseCore, asyncio.Protocol):
         owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
         delivery.owner = SETTLED
 
+    def acks_waiting(self, channel: protocol.ClientChannel) -> None:
+        """There are acks to send."""
+        self.flush_soon()
+        self.protocol.acks_waiting(channel)
+
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""
         self.flush_soon()
@@ -454,11 +459,10 @@ class Core(BaseCore, asyncio.Protocol):
         self.flush_soon()
         self.send_reject(owner, delivery, requeue)
 
-    def settle_tag(
-        self, channel: protocol.ClientChannel, send: str, *arguments: int
-    ) -> None:
+    def settle_tag(self, channel: protocol.ClientChannel, send: str, *arguments: int) -> None:
         """Settle by delivery tag; `send` is the channel's method."""
         self.flush_soon()
+        channel.unsettled.gathers = False
         getattr(channel, send)(*arguments)
 
     async def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
-from .delivery import Delivery
+from .delivery import SETTLED, Delivery
 
 if TYPE_CHECKING:
     from .channel import BaseChannel
@@ -49,6 +49,7 @@ class Subscription:
     """
 
     __slots__ = (
+        "_unsettled",
         "channel",
         "check_at",
         "consumer_tag",
@@ -65,6 +66,7 @@ class Subscription:
 
     def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
         self.channel = channel
+        self._unsettled = channel.protocol.unsettled
         self.queue = queue
         self.consumer_tag = ""
         self.no_ack = no_ack
@@ -83,16 +85,16 @@ class Subscription:
 
     # -- from the protocol -----------------------------------------------------------------
 
-    def receive(self, delivery: Delivery) -> None:
-        """A delivery has come."""
-        deliveries = self.deliveries
+    def receive(self, deliveries: list[Delivery]) -> None:
+        """Deliveries have come."""
         if self.ended:
-            self.give_back([delivery])
+            self.give_back(deliveries)
             return
-        deliveries.append(delivery)
+        self.deliveries.extend(deliveries)
         if self.waiters:
-            self.waiters.popleft().set_result(None)
-        if len(deliveries) >= self.check_at:
+            for _ in range(min(len(self.waiters), len(deliveries))):
+                self.waiters.popleft().set_result(None)
+        if len(self.deliveries) >= self.check_at:
             self._check_room()
 
     def _check_room(self) -> None:
@@ -200,8 +202,19 @@ class Subscription:
     # -- the owner of deliveries -----------------------------------------------------------
 
     def ack(self, delivery: Delivery, multiple: bool) -> None:
-        """See `delivery.Owner`."""
-        self.channel.core.ack(self, delivery, multiple)
+        """See `delivery.Owner`. Takes no lock: an ack is most of what a consumer costs."""
+        unsettled = self._unsettled
+        if multiple or self.no_ack or not unsettled.gathers:
+            self.channel.core.ack(self, delivery, multiple)
+            return
+        unsettled.acked.append(delivery.delivery_tag)
+        if not unsettled.noted:
+            try:
+                self.channel.core.acks_waiting(self.channel.protocol)
+            except LeveretError:
+                unsettled.acked.remove(delivery.delivery_tag)
+                raise
+        delivery.owner = SETTLED
 
     def nack(self, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """See `delivery.Owner`."""
@@ -214,8 +227,7 @@ class Subscription:
     def is_lost(self, delivery: Delivery) -> bool:
         """See `delivery.Owner`."""
         return not self.no_ack and (
-            not self.channel.is_open
-            or self.channel.protocol.unsettled.is_lost(delivery.delivery_tag)
+            not self.channel.is_open or self._unsettled.is_lost(delivery.delivery_tag)
         )
 
     def check_settle(self, delivery: Delivery) -> None:
@@ -228,7 +240,7 @@ class Subscription:
             raise DeliverySettledError(
                 f"delivery {delivery.delivery_tag} came without need of an ack (no_ack)"
             )
-        if self.channel.protocol.unsettled.is_lost(delivery.delivery_tag):
+        if self._unsettled.is_lost(delivery.delivery_tag):
             raise DeliverySettledError(
                 f"delivery {delivery.delivery_tag} was taken back by basic.recover"
             )

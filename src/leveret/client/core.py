@@ -28,12 +28,12 @@ from ..exceptions import (
     LeveretError,
 )
 from .delivery import SETTLED, Delivery
+from .publisher import settle
 
 if TYPE_CHECKING:
     from .channel import BaseChannel
     from .consumer import Subscription
     from .parameters import Parameters
-    from .publisher import BasePublication
 
 __all__ = ["BaseCore", "Waiter"]
 
@@ -98,6 +98,8 @@ class BaseCore:
         self._returns_full = False
         self._return_waiters: list[Waiter] = []
         self._handlers: dict[type, Callable[..., None]] = {
+            protocol.Deliveries: self._on_deliveries,
+            protocol.Outcomes: self._on_outcomes,
             protocol.Reply: self._on_reply,
             wire.Returned: self._on_returned,
             protocol.ConsumerCancelled: self._on_consumer_cancelled,
@@ -141,15 +143,13 @@ class BaseCore:
         """Hand the protocol's events to their owners."""
         handlers = self._handlers
         for event in self.protocol.events():
-            kind = event.__class__
-            if kind is Delivery:
-                event.owner.receive(event)  # type: ignore[attr-defined]
-            else:
-                handler = handlers.get(kind)
-                if handler is not None:
-                    handler(event)
-                else:
-                    event.settled()  # type: ignore[attr-defined]  # a publication
+            handlers[event.__class__](event)
+
+    def _on_deliveries(self, event: protocol.Deliveries) -> None:
+        event.owner.receive(event.deliveries)
+
+    def _on_outcomes(self, event: protocol.Outcomes) -> None:
+        settle(event.publications)  # type: ignore[arg-type]
 
     def _on_reply(self, event: protocol.Reply) -> None:
         reply = event.reply
@@ -271,9 +271,7 @@ class BaseCore:
             else:
                 words = f"channel {channel.number} was closed because of something else"
                 waiter.set_error(ChannelClosedError(words, event.error))
-        publication: BasePublication
-        for publication in event.publications:  # type: ignore[assignment]
-            publication.settled()
+        settle(event.publications)  # type: ignore[arg-type]
         if channel.owner is not None:
             channel.owner.ended(event.error)
         self.wake_drained()

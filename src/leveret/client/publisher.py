@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import wire
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from .channel import BaseChannel
     from .core import Waiter
 
-__all__ = ["BasePublication", "Window", "check_body", "encode_properties"]
+__all__ = ["BasePublication", "Window", "check_body", "encode_properties", "settle"]
 
 MAX_FAILED = 1000  # failed publishes that are kept for the user to be told of
 
@@ -82,17 +83,29 @@ class BasePublication(Publication):
         if self.window is not None:
             self.window.told(self)
 
-    def settled(self) -> None:
-        """The outcome is there."""
-        waiters = self.waiters
-        if waiters is not None:
-            for waiter in waiters:
+
+def settle(publications: Sequence[BasePublication]) -> None:
+    """Publishes of one channel have their outcome: tell their windows and who waits."""
+    if not publications:
+        return
+    window = publications[0].window
+    count = 0
+    for publication in publications:
+        if publication.window is not window:
+            if window is not None:
+                window.settled(count)
+            window, count = publication.window, 0
+        count += 1
+        if publication.outcome is not Outcome.CONFIRMED and window is not None:
+            window.add_failed(publication)
+        if publication.waiters is not None:
+            for waiter in publication.waiters:
                 waiter.set_result(None)
-        window = self.window
-        if window is not None:
-            window.settled(self)
-        if self.channel.confirm_waiters:
-            self.channel.confirmed()
+    if window is not None:
+        window.settled(count)
+    channel = publications[0].channel
+    if channel.confirm_waiters:
+        channel.confirmed()
 
 
 class Window:
@@ -117,16 +130,18 @@ class Window:
         self.more_failed = 0
         self.waiters: list[tuple[int, Waiter]] = []
 
-    def settled(self, publication: Publication) -> None:
-        """One of the publishes has its outcome."""
-        self.in_flight -= 1
-        if publication.outcome is not Outcome.CONFIRMED:
-            if len(self.failed) < MAX_FAILED:
-                self.failed[publication.delivery_tag] = publication
-            else:
-                self.more_failed += 1
+    def settled(self, count: int) -> None:
+        """So many of the publishes have their outcome."""
+        self.in_flight -= count
         if self.waiters:
             self._wake()
+
+    def add_failed(self, publication: Publication) -> None:
+        """One of those that `settled` counts was not confirmed."""
+        if len(self.failed) < MAX_FAILED:
+            self.failed[publication.delivery_tag] = publication
+        else:
+            self.more_failed += 1
 
     def _wake(self) -> None:
         for entry in self.waiters[:]:

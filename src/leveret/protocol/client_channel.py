@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import wire
@@ -28,7 +28,7 @@ from ..types import Buffer
 from .blame import LATE, SentMethods, settled_tag
 from .channel import Channel
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
-from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Reply
+from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Deliveries, Outcomes, Reply
 from .replies import check_text
 from .settle import SettleTracker
 from .states import ChannelState
@@ -243,17 +243,18 @@ class ClientChannel(Channel):
             self.check_open()
         unsettled = self.unsettled
         if not multiple:
-            if unsettled.ack_front(delivery_tag):
-                self._connection.acks_waiting(self)
-                return
-        elif not delivery_tag and not unsettled.transactional:
+            unsettled.ack(delivery_tag)
+            self._connection.acks_waiting(self)
+            return
+        unsettled.gathers = False
+        if not delivery_tag and not unsettled.transactional:
             delivery_tag = unsettled.last()
             if not delivery_tag:
                 return
-        piece = wire.encode_ack(self.number, delivery_tag, multiple)
+        piece = wire.encode_ack(self.number, delivery_tag, True)
         unsettled.check(delivery_tag)
         self._write(piece)
-        unsettled.settle(delivery_tag, multiple)
+        unsettled.settle(delivery_tag, True)
 
     def send_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or with `multiple` all up to it (RabbitMQ, "Negative
@@ -263,10 +264,12 @@ class ClientChannel(Channel):
             ChannelClosedError, DeliverySettledError: as `send_ack`.
         """
         self.check_open()
-        if multiple and not delivery_tag and not self.unsettled.transactional:
-            delivery_tag = self.unsettled.last()
-            if not delivery_tag:
-                return
+        if multiple:
+            self.unsettled.gathers = False
+            if not delivery_tag and not self.unsettled.transactional:
+                delivery_tag = self.unsettled.last()
+                if not delivery_tag:
+                    return
         piece = wire.encode_nack(self.number, delivery_tag, multiple, requeue)
         self.unsettled.check(delivery_tag)
         self._write(piece)
@@ -317,6 +320,12 @@ class ClientChannel(Channel):
             token=token,
             error=error,
         )
+        self.unsettled.gathers = False
+
+    def connection_closes(self) -> None:
+        """See `Channel`."""
+        super().connection_closes()
+        self.unsettled.gathers = False
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -334,6 +343,35 @@ class ClientChannel(Channel):
             self.assembly = self._connection.new_assembly(item)
         elif isinstance(item, wire.BasicAck | wire.BasicNack):
             self._receive_confirm(item)
+
+    def receive_run(self, items: Sequence[wire.Item], start: int) -> int:
+        """Take the items from `start` on that are the same: deliveries of one consumer that follow
+        each other, or confirms. This is where messages pass by the thousand.
+
+        Returns:
+            The first item that was not taken: it is for `receive`.
+        """
+        if self.state is not ChannelState.OPEN or self.assembly is not None:
+            return start
+        first = items[start]
+        if isinstance(first, wire.Delivery):
+            entry = self.consumers.get(first.consumer_tag)
+            if entry is None:
+                return start
+            stop = wire.claim_run(items, start, entry.owner)
+            tag = first.delivery_tag
+            if not entry.no_ack:
+                self.unsettled.delivered(tag, tag + stop - start - 1)
+            run: Any = items if stop - start == len(items) else items[start:stop]
+            self._connection.emit(Deliveries(entry.owner, run))
+            return stop
+        if isinstance(first, wire.BasicAck) and self.confirms is not None:
+            settled: list[Publication] = []
+            stop = self.confirms.confirm_run(items, start, self.number, settled)
+            if settled:
+                self._connection.emit(Outcomes(settled))
+            return stop
+        return start
 
     def _receive_method(self, method: wire.Method) -> None:
         kind = type(method)
@@ -362,7 +400,8 @@ class ClientChannel(Channel):
                 class_id=method.class_id,
                 method_id=method.method_id,
             )
-        self._connection.emit_all(settled)
+        if settled:
+            self._connection.emit(Outcomes(settled))
 
     def _receive_cancel(self, method: wire.Method) -> None:
         assert isinstance(method, wire.BasicCancel)
@@ -396,6 +435,7 @@ class ClientChannel(Channel):
         self._unheeded.difference_update(request.unheeded)
         if isinstance(reply, wire.ChannelOpenOk):
             self.state = ChannelState.OPEN
+            self.unsettled.gathers = True
         elif isinstance(reply, wire.BasicConsumeOk):
             assert isinstance(request.method, wire.BasicConsume)
             self.consumers[reply.consumer_tag] = ConsumerEntry(request.owner, request.method.no_ack)
@@ -441,21 +481,21 @@ class ClientChannel(Channel):
             if index is not None:
                 request = self._requests[index].method
                 if isinstance(request, wire.BasicGet) and not request.no_ack:
-                    self.unsettled.delivered(delivery.delivery_tag)
+                    self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
             self._receive_reply(delivery)
             return
         entry = self.consumers.get(delivery.consumer_tag)
         if entry is None:  # cancelled by us without waiting: give it back
             if delivery.consumer_tag in self._unheeded:
                 return
-            self.unsettled.delivered(delivery.delivery_tag)
+            self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
             with contextlib.suppress(DeliverySettledError):  # basic.recover was sent: it goes back
                 self.send_reject(delivery.delivery_tag, requeue=True)
             return
         if not entry.no_ack:
-            self.unsettled.delivered(delivery.delivery_tag)
+            self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
         delivery.owner = entry.owner
-        self._connection.emit(delivery)
+        self._connection.emit(Deliveries(entry.owner, [delivery]))
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -500,6 +540,7 @@ class ClientChannel(Channel):
 
     def _end(self) -> None:
         super()._end()
+        self.unsettled.gathers = False
         tokens = [request.token for request in self._requests]
         self._requests.clear()
         if self.close_token is not None:

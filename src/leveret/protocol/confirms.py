@@ -14,8 +14,10 @@ return would be taken for that of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import islice
+from typing import Any
 
 from ..exceptions import (
     LeveretError,
@@ -27,7 +29,7 @@ from ..exceptions import (
     PublishUnknown,
 )
 from ..types import Buffer
-from ..wire import Returned
+from ..wire import BasicAck, Item, Returned
 
 __all__ = ["ConfirmTracker", "Outcome", "Publication", "Unclaimed"]
 
@@ -205,6 +207,40 @@ class ConfirmTracker:
         if last >= self._low:
             self._low = last + 1
         return True
+
+    def confirm_run(
+        self, items: Sequence[Item], start: int, channel: int, settled: list[Publication]
+    ) -> int:
+        """The acks of the channel from `start` on, as far as they follow each other.
+
+        Args:
+            settled: takes the publications that have their outcome now.
+
+        Returns:
+            The first item that is not such an ack, or is for a number that was never published.
+        """
+        pop = self._open.pop
+        confirmed = Outcome.CONFIRMED
+        position = start
+        for item in islice(items, start, None):
+            if item.__class__ is not BasicAck or item.channel != channel:
+                break
+            ack: Any = item
+            tag = ack.delivery_tag
+            if ack.multiple or tag != self._low or tag > self._tag:
+                if not self.settle(tag, ack.multiple, confirmed, settled):
+                    break
+            else:
+                self._low = tag + 1
+                publication = pop(tag, None)
+                if publication is not None:
+                    if publication.returned is None and publication.__class__ is not Unclaimed:
+                        publication.outcome = confirmed
+                        settled.append(publication)
+                    else:
+                        self._finish(publication, confirmed, settled)
+            position += 1
+        return position
 
     def _finish(
         self, publication: Publication, outcome: Outcome, settled: list[Publication]

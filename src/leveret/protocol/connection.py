@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from .. import wire
 from ..exceptions import (
@@ -94,7 +93,7 @@ class Connection:
         self._heartbeat: Heartbeat | None = None
         self._out: Pieces = []
         self._out_start = 0
-        self._acking: list[ClientChannel] = []
+        self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self._events: list[object] = []
         self._chunks: list[bytes] = []  # received, not yet decoded
@@ -235,47 +234,43 @@ class Connection:
         return data
 
     def _receive_items(self, items: Sequence[wire.Item], now: float) -> None:
-        """The hot loop: whole deliveries to open consumers go the short way."""
+        """Hand the items to their channels, in order; what comes in runs goes the short way."""
         channels = self.channels
-        delivery_class = self._delivery_class
-        append = self._events.append
-        for item in items:
-            channel: Any = channels.get(item.channel)
-            if (
-                item.__class__ is delivery_class
-                and channel.__class__ is ClientChannel
-                and channel.state is ChannelState.OPEN
-                and channel.assembly is None
-            ):
-                delivery: Any = item
-                entry = channel.consumers.get(delivery.consumer_tag)
-                if entry is not None:
-                    if not entry.no_ack:
-                        channel.unsettled.delivered(delivery.delivery_tag)
-                    delivery.owner = entry.owner
-                    append(item)
+        position = 0
+        while position < len(items):
+            item = items[position]
+            channel = channels.get(item.channel)
+            if channel.__class__ is ClientChannel:
+                position = channel.receive_run(items, position)
+                if position == len(items):
+                    return
+                if items[position] is not item:
                     continue
-            if (
-                self.role is Role.SERVER
-                and isinstance(item, wire.Method)
-                and not item.has_content  # RabbitMQ takes any bytes in basic.publish
-                and malformed_text(item) is not None
-            ):
-                raise malformed(item)
-            if channel is not None:
-                if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
-                    raise unimplemented(item)
-                if isinstance(item, wire.ChannelOpen):
-                    raise misplaced(item, "second 'channel.open' seen")
-                if isinstance(item, wire.Heartbeat):
-                    raise unexpected_frame(item, f"heartbeat on channel {item.channel}")
-                channel.receive(item)
-            elif item.channel == 0:
-                self._receive_on_channel_0(item, now)
-            else:
-                self._receive_on_closed_channel(item)
+            self._receive_item(item, channel, now)
             if self._deaf:
                 return
+            position += 1
+
+    def _receive_item(self, item: wire.Item, channel: Channel | None, now: float) -> None:
+        if (
+            self.role is Role.SERVER
+            and isinstance(item, wire.Method)
+            and not item.has_content  # RabbitMQ takes any bytes in basic.publish
+            and malformed_text(item) is not None
+        ):
+            raise malformed(item)
+        if channel is not None:
+            if isinstance(item, wire.Method) and item.key >> 16 == CONNECTION_CLASS:
+                raise unimplemented(item)
+            if isinstance(item, wire.ChannelOpen):
+                raise misplaced(item, "second 'channel.open' seen")
+            if isinstance(item, wire.Heartbeat):
+                raise unexpected_frame(item, f"heartbeat on channel {item.channel}")
+            channel.receive(item)
+        elif item.channel == 0:
+            self._receive_on_channel_0(item, now)
+        else:
+            self._receive_on_closed_channel(item)
 
     def _receive_on_channel_0(self, item: wire.Item, now: float) -> None:
         if isinstance(item, wire.Heartbeat):
@@ -395,10 +390,11 @@ class Connection:
             self.bytes_queued += sum(len(piece) for piece in content)
 
     def acks_waiting(self, channel: ClientChannel) -> None:
-        """A channel keeps acks back until the next bytes are asked for."""
-        acking = self._acking
-        if not acking or acking[-1] is not channel:
-            acking.append(channel)
+        """A channel keeps acks back until the next bytes are asked for. Any thread may say so,
+        without a lock.
+        """
+        channel.unsettled.noted = True
+        self._acking.append(channel)
 
     def data_to_send(self) -> bytes:
         """The next bytes for the transport, in order; empty when there are none.
@@ -473,10 +469,6 @@ class Connection:
     def emit(self, event: object) -> None:
         """Add an event. For the parts of this layer."""
         self._events.append(event)
-
-    def emit_all(self, events: Sequence[object]) -> None:
-        """Add events. For the parts of this layer."""
-        self._events += events
 
     def events(self) -> list[object]:
         """What has happened since the last call; see `events`."""
@@ -569,9 +561,8 @@ class Connection:
 
     def data_to_send_acks(self) -> None:
         """Queue the acknowledgements kept back, before something that ends them."""
-        for channel in self._acking:
-            channel.write_acks()
-        self._acking.clear()
+        while self._acking:  # one by one: other threads may be adding to it
+            self._acking.popleft().write_acks()
 
     def _receive_close(self, close: wire.ConnectionClose) -> None:
         error = self.error if self.state is State.CLOSING else self.side.peer_error(close)

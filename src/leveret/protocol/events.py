@@ -2,8 +2,6 @@
 
 An event is one of
 - an object of this module;
-- a `wire.Delivery` of an open consumer, with `owner` set to the consumer's token (client role);
-- a `confirms.Publication` that has reached its outcome (client role);
 - a `wire.Returned` that no publication claims (client role);
 - a `wire.Published` or a method of `wire.methods` with its `channel` set (server role).
 
@@ -13,10 +11,10 @@ Events come in the order in which the peer's bytes caused them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import LeveretError
-from ..wire import Content, Method
+from ..wire import Content, Delivery, Method
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -31,7 +29,9 @@ __all__ = [
     "ConnectionOpened",
     "ConnectionUnblocked",
     "ConsumerCancelled",
+    "Deliveries",
     "OpenRequested",
+    "Outcomes",
     "Reply",
     "SecureResponse",
 ]
@@ -76,6 +76,29 @@ class ConnectionUnblocked:
     """The alarm is over."""
 
     __slots__ = ()
+
+
+class Deliveries:
+    """Client role: deliveries of an open consumer, in order, as many as came one after the other.
+
+    Attributes:
+        owner: the consumer's token, which is the `owner` of each delivery, too.
+    """
+
+    __slots__ = ("deliveries", "owner")
+
+    def __init__(self, owner: Any, deliveries: list[Delivery]) -> None:
+        self.owner = owner
+        self.deliveries = deliveries
+
+
+class Outcomes:
+    """Client role: publishes of one channel that have reached their outcome, in order."""
+
+    __slots__ = ("publications",)
+
+    def __init__(self, publications: list[Publication]) -> None:
+        self.publications = publications
 
 
 class Reply:

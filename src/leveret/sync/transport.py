@@ -584,10 +584,16 @@ class Core(BaseCore):
                 self._interrupted(error)
                 raise
             delivery.owner = SETTLED
-            wake = self._sleeping
-            if wake:
-                self._sleeping = False
-        if wake:
+        self._wake_if_asleep()
+
+    def acks_waiting(self, channel: protocol.ClientChannel) -> None:
+        """There are acks to send. Takes no lock."""
+        self.protocol.acks_waiting(channel)
+        self._wake_if_asleep()
+
+    def _wake_if_asleep(self) -> None:
+        if self._sleeping:
+            self._sleeping = False
             self.wake()
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
@@ -602,6 +608,7 @@ class Core(BaseCore):
 
     def settle_tag(self, channel: protocol.ClientChannel, send: str, *arguments: int) -> None:
         """Settle by delivery tag; `send` is the channel's method."""
+        channel.unsettled.gathers = False
         self._change(getattr(channel, send), *arguments)
         self.wake()
 

@@ -7,8 +7,8 @@ extensions, both directions of each. It keeps no state, knows no order of frames
 
 from __future__ import annotations
 
-from .codec import codec as CODEC
 from .codec import (
+    claim_run,
     decode_frames,
     decode_table,
     encode_ack,
@@ -20,6 +20,7 @@ from .codec import (
     encode_return,
     encode_table,
 )
+from .codec import codec as CODEC
 from .constants import (
     DEFAULT_PORT,
     FRAME_END,
@@ -237,6 +238,7 @@ __all__ = [
     "UInt8",
     "UInt16",
     "UInt32",
+    "claim_run",
     "decode_frames",
     "decode_method",
     "decode_table",

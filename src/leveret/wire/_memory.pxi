@@ -43,6 +43,14 @@ cdef extern from *:
         Py_INCREF(value);
         *(PyObject **)((char *)self + offset) = value;
     }
+    /* Fill a slot, whatever was in it. */
+    static inline void leveret_replace(PyObject *self, Py_ssize_t offset, PyObject *value) {
+        PyObject **slot = (PyObject **)((char *)self + offset);
+        PyObject *old = *slot;
+        Py_INCREF(value);
+        *slot = value;
+        Py_XDECREF(old);
+    }
     /* A borrowed reference, NULL if the slot is empty. */
     static inline PyObject *leveret_get(PyObject *self, Py_ssize_t offset) {
         return *(PyObject **)((char *)self + offset);
@@ -65,6 +73,7 @@ cdef extern from *:
     uint8_t* write64 "leveret_write64"(uint8_t*, uint64_t) noexcept nogil
     object allocate "leveret_allocate"(object)
     void put "leveret_put"(object, Py_ssize_t, object) noexcept
+    void replace "leveret_replace"(object, Py_ssize_t, object) except *
     PyObject* get "leveret_get"(object, Py_ssize_t) noexcept
     Py_ssize_t leveret_slot_offset(object) noexcept
 

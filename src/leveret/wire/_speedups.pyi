@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .content import Delivery, Item
 from .encoders import Body, Encoded
@@ -6,6 +6,7 @@ from .encoders import encode_return as encode_return
 from .properties import Properties
 
 __all__ = [
+    "claim_run",
     "decode_frames",
     "decode_properties",
     "decode_table",
@@ -23,6 +24,7 @@ __all__ = [
 #: A fingerprint of the sources that this was built from.
 BUILT_FROM: int
 
+def claim_run(items: Sequence[Item], start: int, owner: object) -> int: ...
 def decode_frames(
     data: bytes, offset: int, frame_max: int, delivery_class: type[Delivery] = ...
 ) -> tuple[list[Item], int, int]: ...

@@ -45,6 +45,7 @@ from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
 
 __all__ = [
+    "claim_run",
     "decode_frames",
     "decode_properties",
     "decode_table",

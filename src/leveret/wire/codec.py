@@ -13,6 +13,7 @@ from typing import Final
 from .properties import use_for_properties
 
 __all__ = [
+    "claim_run",
     "codec",
     "decode_frames",
     "decode_table",
@@ -54,6 +55,7 @@ codec: Final[str] = _choose(os.environ.get("LEVERET_CODEC", ""))
 
 if codec == "compiled":
     from ._speedups import (
+        claim_run,
         decode_frames,
         decode_properties,
         decode_table,
@@ -69,6 +71,7 @@ if codec == "compiled":
     )
 else:
     from .pure import (
+        claim_run,
         decode_frames,
         decode_properties,
         decode_table,

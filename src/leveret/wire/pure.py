@@ -15,11 +15,12 @@ from .encoders import (
     encode_reject,
     encode_return,
 )
-from .frames import decode_frames
+from .frames import claim_run, decode_frames
 from .properties import decode_properties, encode_properties
 from .table import decode_table, encode_table
 
 __all__ = [
+    "claim_run",
     "decode_frames",
     "decode_properties",
     "decode_table",

@@ -1,0 +1,1 @@
+"""What a message costs, counted instead of timed: see count.py."""

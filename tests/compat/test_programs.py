@@ -1,12 +1,13 @@
-"""Whole programs on the drop-in: kombu, Celery, gevent, and the ways of switching it on."""
+"""Whole programs on the drop-in: kombu, gevent, and the ways of switching it on.
+
+Celery's and oslo.messaging's are the examples; see tests/examples.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -73,52 +74,6 @@ def test_kombu_uses_it_by_its_own_urls(broker):
     pytest.importorskip("kombu")
     pytest.importorskip("amqp")
     assert python("-c", KOMBU, broker.url, "") == "py-amqp's error: 404\n"
-
-
-# -- Celery ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["prefork", "threads"])
-def worker(request, broker, tmp_path):
-    """A Celery worker; the environment of its clients."""
-    pytest.importorskip("celery")
-    if broker.name == "embedded":
-        pytest.skip("Celery's queues have x-expires, which the embedded broker does not support")
-    if broker.name == "rabbitmq-3" and request.param == "threads":
-        pytest.skip("once is enough")
-    environment = {"BROKER_URL": broker.url, "TASK_QUEUE": f"tasks-{uuid.uuid4().hex}"}
-    log = tmp_path / "worker.log"
-    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-c", "2"]
-    command += ["-P", request.param, "-n", f"{uuid.uuid4().hex}@test"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=HERE, env={**os.environ, **environment}, stdout=output, stderr=output
-        )
-        try:
-            yield environment
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-    assert process.returncode == 0, log.read_text()
-
-
-def test_celery_calls_come_back(worker):
-    assert "all tasks came back" in python("celery_app.py", **worker)
-
-
-# -- oslo.messaging ----------------------------------------------------------------------------
-
-
-def test_oslo_messaging_calls_and_notifies(broker):
-    pytest.importorskip("oslo_messaging")
-    if broker.name == "embedded":
-        pytest.skip("oslo's reply queues have x-expires, which the embedded broker lacks")
-    said = python("oslo_program.py", broker.url, f"oslo-{uuid.uuid4().hex}")
-    assert said == "called, and notified\n"
 
 
 # -- gevent ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,15 +14,25 @@ from pathlib import Path
 __all__ = ["Script", "Scripts", "running"]
 
 ROOT = Path(__file__).resolve().parents[2] / "examples"
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Script:
     """A script that runs in the background."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        cwd: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._timer = threading.Timer(SECONDS, self._process.kill)  # reading has no timeout
         self._timer.start()
@@ -42,6 +54,11 @@ class Script:
         if self._process.returncode:
             raise self._error(f"exit status {self._process.returncode}")
         return self.lines
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> list[str]:
+        """Press Ctrl-C, or send another signal; all its lines, once it has ended well."""
+        self._process.send_signal(how)
+        return self.finish()
 
     def _error(self, reason: str) -> AssertionError:
         """A failure, with what the script printed."""

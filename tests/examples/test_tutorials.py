@@ -108,7 +108,10 @@ def test_both_styles_have_the_same_scripts() -> None:
     assert len(found["blocking"]) == 13
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.stem)
+TUTORIALS = sorted(path for style in STYLES for path in (ROOT / style).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_each_script_has_a_main_and_says_what_it_shows(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert (ast.get_docstring(tree) or "").startswith("Tutorial ")

@@ -6,6 +6,7 @@
 #                 ARGS: make test ARGS="tests/wire -k table"
 #   make check    ruff, mypy --strict, the direction of the imports, generated files
 #   make bench    CPU and rate beside other clients; ARGS as `python -m bench --help` says
+#   make bench-wire   the hot functions by themselves, pure and compiled; ARGS are pyperf's
 #   make compat   py-amqp's and kombu's own tests, on py-amqp and on Leveret
 #   make clean    remove the environment and what tools have cached
 
@@ -22,7 +23,7 @@ FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/wire/*.pyx
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench compat clean
+.PHONY: help demo test check bench bench-wire compat clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,9 @@ check: $(VENV)/.made-dev
 
 bench: $(VENV)/.made-bench
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-wire: $(VENV)/.made-bench
+	@$(BIN)/python -m bench.micro --fast $(ARGS)
 
 compat:
 	@$(PYTHON) tools/compat $(ARGS)

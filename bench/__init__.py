@@ -14,6 +14,7 @@ memory.py    growth of a process
 stats.py     median, spread, ratio
 report.py    tables and JSON;  plot.py: SVG;  machine.py: where it ran
 claims.py    the project's promises, and whether a run shows them
+micro.py     the hot functions of `wire` by themselves, with pyperf (make bench-wire)
 cli.py       the command line
 
 To add a job: an entry in jobs.py and, if it is of a new kind, a method in driver.py and in each

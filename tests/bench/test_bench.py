@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,16 @@ def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_broker_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--clients", "py-amqp", "--url", "amqp://127.0.0.1:1/"]) == 2
     assert "no broker at 127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_micro_benchmarks_do_the_same_with_each_codec() -> None:
+    micro = pytest.importorskip("bench.micro", reason="pyperf is not installed")
+    results = [
+        {
+            title: repr(function(*arguments))
+            for title, (_, function, arguments) in micro.cases(import_module(module)).items()
+        }
+        for module in micro.NAMES.values()
+        if find_spec(module) is not None
+    ]
+    assert all(result == results[0] for result in results)

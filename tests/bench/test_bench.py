@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -11,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from bench.address import Address
-from bench.cli import main, parse_size
+from bench.cli import main, parse_size, parser
 from bench.clients.registry import CLIENTS, REFERENCES, Entry
-from bench.jobs import JOBS, MIN_MESSAGES, Kind
+from bench.jobs import JOBS, MIN_MESSAGES, Kind, Suite
 from bench.report import Report, as_json, format_size, format_summary, layout, text, write_json
 from bench.stats import ratio, summarize
 
@@ -217,3 +219,14 @@ def test_micro_benchmarks_do_the_same_with_each_codec() -> None:
         if find_spec(module) is not None
     ]
     assert all(result == results[0] for result in results)
+
+
+def test_the_commands_of_the_document_are_understood() -> None:
+    words = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    arguments = re.findall(r'make bench ARGS="([^"]+)"', words)
+    assert arguments
+    for each in arguments:
+        parser().parse_args(shlex.split(each))
+    listed = re.search(r"^\| Suite .*?\n\n", words, re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"^\| `(\w+)`", listed[0], re.MULTILINE)) == set(Suite)

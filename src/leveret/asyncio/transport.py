@@ -13,7 +13,7 @@ import inspect
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from .. import protocol, wire
 from ..client.channel import BaseChannel
@@ -127,8 +127,7 @@ class Core(BaseCore, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected, TLS included."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
         self.protocol.initiate(self._loop.time())
         self._flush()
 

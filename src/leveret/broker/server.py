@@ -19,7 +19,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import quote
 
 from ..exceptions import ConfigurationError, DeadlineExceeded, LocalProtocolError
@@ -53,9 +53,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio`."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         peer = transport.get_extra_info("peername")
         self._session = Session(self._node, self, f"{peer[0]}:{peer[1]}" if peer else "client")
         self._broker.connection_made(self)

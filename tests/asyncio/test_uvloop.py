@@ -1,0 +1,73 @@
+"""The asyncio client on uvloop, whose transports are not those of asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+import leveret.asyncio
+from leveret.broker import AsyncBroker
+from leveret.exceptions import ConnectionClosedError, DeadlineExceeded
+
+from . import test_cancellation as cancellation
+
+uvloop = pytest.importorskip("uvloop")
+
+SECONDS = 10.0
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a test in a loop of uvloop's."""
+    uvloop.run(main)
+
+
+def test_messages_go_there_and_back() -> None:
+    async def main() -> None:
+        async with (
+            AsyncBroker() as broker,
+            leveret.asyncio.connect(broker.url) as connection,
+            connection.channel() as channel,
+        ):
+            queue = (await channel.queue_declare(exclusive=True)).queue
+            bodies = [b"%d" % number * number for number in range(300)] + [bytes(3_000_000)]
+            async with channel.publisher(max_in_flight=100) as publisher:
+                for body in bodies:
+                    await publisher.publish(body, routing_key=queue)
+            consumer = await channel.consume(queue)
+            for body in bodies:
+                delivery = await consumer.get(SECONDS)
+                assert delivery.body == body
+                delivery.ack()
+            with pytest.raises(DeadlineExceeded):
+                await consumer.get(0.01)
+            assert (await channel.queue_declare(queue, passive=True)).message_count == 0
+
+    run(main())
+
+
+def test_a_broker_that_goes_is_noticed() -> None:
+    async def main() -> None:
+        async with AsyncBroker() as broker:
+            connection = await leveret.asyncio.connect(broker.url)
+            channel = await connection.channel()
+            queue = (await channel.queue_declare()).queue
+            consumer = await channel.consume(queue)
+        with pytest.raises(leveret.ChannelClosedError):
+            await consumer.get(SECONDS)
+        with pytest.raises(ConnectionClosedError):
+            await connection.channel()
+        await connection.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", cancellation.OPERATIONS)
+def test_every_await_point(name: str) -> None:
+    run(cancellation.test_every_await_point(name))
+
+
+@pytest.mark.parametrize("name", cancellation.OPERATIONS)
+def test_no_time_at_all(name: str) -> None:
+    run(cancellation.test_no_time_at_all(name))

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("leveret.asyncio")
 
+READ_SIZE = 262144  # bytes read at a time, at most
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
 
@@ -106,13 +107,15 @@ async def _finish(coroutine: Coroutine[object, object, object], function: object
         logger.exception("error in callback %r", function)
 
 
-class Core(BaseCore, asyncio.Protocol):
+class Core(BaseCore, asyncio.BufferedProtocol):
     """A connection's inside on the event loop."""
 
     def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
         super().__init__(parameters, options)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        # a view: TLS would lose what it reads into slices of a bytearray (python/cpython#156275)
+        self._buffer = memoryview(bytearray(READ_SIZE))
         self._paused = False
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -123,7 +126,10 @@ class Core(BaseCore, asyncio.Protocol):
         self._reading = True
         self._callbacks: set[asyncio.Task[None]] = set()  # callbacks that are coroutine functions
 
-    # -- asyncio.Protocol ------------------------------------------------------------------
+    # -- asyncio.BufferedProtocol ----------------------------------------------------------
+    #
+    # With asyncio.Protocol the loop makes an object of 256 KiB for each read: 20 of the 35 µs
+    # that a read and a write cost.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected, TLS included."""
@@ -131,9 +137,13 @@ class Core(BaseCore, asyncio.Protocol):
         self.protocol.initiate(self._loop.time())
         self._flush()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes from the broker."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the broker."""
-        self.protocol.receive_data(data, self._loop.time())
+        self.protocol.receive_data(bytes(self._buffer[:nbytes]), self._loop.time())
         self.dispatch()
         if self.protocol.has_data_to_send():
             self._flush()

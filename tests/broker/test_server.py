@@ -18,11 +18,19 @@ from types import TracebackType
 
 import pytest
 
+import leveret
 from leveret import wire
 from leveret.broker import AsyncBroker, Broker
 from leveret.broker.__main__ import main
-from leveret.exceptions import ConfigurationError, LocalProtocolError
-from leveret.protocol import ClientChannel, ClientOptions, Connection, ConnectionClosed, Reply
+from leveret.exceptions import ConfigurationError, ConnectionClosedError, LocalProtocolError
+from leveret.protocol import (
+    ClientChannel,
+    ClientOptions,
+    Connection,
+    ConnectionClosed,
+    Deliveries,
+    Reply,
+)
 from leveret.protocol.events import ChannelClosed, ConnectionBlocked, ConnectionUnblocked
 
 DEADLINE = 10.0
@@ -70,7 +78,8 @@ class Client:
             self.protocol.receive_data(data, 0.0)
         else:
             self.protocol.receive_eof(0.0)
-        self.events += self.protocol.events()
+        for event in self.protocol.events():
+            self.events += event.deliveries if isinstance(event, Deliveries) else [event]
 
     def wait_for(self, wanted: object) -> object:
         """The first event that is `wanted`; those before it are dropped."""
@@ -209,6 +218,15 @@ def test_a_stopped_broker_starts_anew() -> None:
             client.raw(publish(b"x"))
     with pytest.raises(LocalProtocolError, match="not running"):
         broker.unblock()
+
+
+def test_a_broker_that_starts_anew_waits_for_its_clients_again() -> None:
+    broker = Broker()
+    for _ in range(2):
+        with broker:
+            connection = leveret.connect(broker.url)
+        with pytest.raises(ConnectionClosedError, match="320"):
+            connection.channel()
 
 
 def test_an_address_in_use(broker: Broker) -> None:

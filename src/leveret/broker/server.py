@@ -207,7 +207,7 @@ class AsyncBroker:
         self._node: Node | None = None
         self._server: asyncio.Server | None = None
         self._port = port
-        self._none_left = asyncio.Event()
+        self._none_left: asyncio.Event | None = None
         self._connections: set[_Connection] = set()
 
     def __repr__(self) -> str:
@@ -262,7 +262,7 @@ class AsyncBroker:
         if server is None:
             return
         server.close()
-        self._none_left.clear()
+        self._none_left = asyncio.Event()  # of this loop: the next start may be in another
         self.close_connections(SHUTDOWN)
         if self._connections:
             with contextlib.suppress(TimeoutError):
@@ -279,7 +279,7 @@ class AsyncBroker:
     def connection_lost(self, connection: _Connection) -> None:
         """For the connections."""
         self._connections.discard(connection)
-        if not self._connections:
+        if not self._connections and self._none_left is not None:
             self._none_left.set()
 
     @property

@@ -8,6 +8,9 @@ from . import bounds
 from .bounds import Cost, NoCodec
 
 
+WORTH_IT = "If that is worth it: python -m tests.cost --record"
+
+
 @pytest.mark.parametrize("codec", bounds.CODECS)
 def test_a_message_makes_no_more_calls_than_recorded(codec: str) -> None:
     recorded, same_python = bounds.read()
@@ -22,7 +25,7 @@ def test_a_message_makes_no_more_calls_than_recorded(codec: str) -> None:
     if not same_python:
         costs = {name: bounds.without_python(cost) for name, cost in costs.items()}
     too_much = bounds.excesses(costs, codec, recorded)
-    assert not too_much, "\n".join(too_much)
+    assert not too_much, "\n".join([*too_much, WORTH_IT])
 
 
 def test_pythons_own_functions_can_be_left_out() -> None:

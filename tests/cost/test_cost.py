@@ -7,7 +7,6 @@ import pytest
 from . import bounds
 from .bounds import Cost, NoCodec
 
-
 WORTH_IT = "If that is worth it: python -m tests.cost --record"
 
 

@@ -193,7 +193,8 @@ for turn in range(15):
         assert other.queue_declare(other_queue, passive=True).queue == other_queue
         assert channel.queue_declare(queue, passive=True).queue == queue
         channel.wait_for_confirms(timeout=5)
-        assert not connection._core._waiting
+        core = connection._core
+        assert not core._asking and not core.unanswered and core._led_for is None
         channel.queue_purge(queue)
     except LeveretError as error:
         assert not connection.is_open, error

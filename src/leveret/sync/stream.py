@@ -104,6 +104,10 @@ class Stream:
             self.unsent = self.unsent[count:]
         return True
 
+    def has_output(self) -> bool:
+        """Whether `flush` has something to send."""
+        return bool(self.unsent) or (self._tls is not None and self._tls.has_output())
+
     def close(self) -> None:
         """Close the socket in good order."""
         with contextlib.suppress(OSError):

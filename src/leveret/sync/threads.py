@@ -5,26 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import selectors
-import socket
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .readiness import READ, Readiness
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from .transport import Core
+    from .engine import Engine
 
-__all__ = ["Callbacks", "Ready", "serve", "spawn"]
+__all__ = ["Baton", "Callbacks", "serve", "spawn"]
 
 logger = logging.getLogger("leveret.sync")
 
-Ready = list[tuple[selectors.SelectorKey, int]]
 Call = tuple[Callable[..., object], tuple[object, ...]]
-Resource = selectors.BaseSelector | Stream | socket.socket
 
 
 def spawn(run: Callable[[], None], name: str) -> None:
@@ -37,27 +34,50 @@ def _run(run: Callable[[], None]) -> None:
         run()
 
 
+class Baton:
+    """What wakes the I/O thread while it stands by."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def pass_on(self) -> None:
+        """Wake it, now or when it next waits. Any thread, and any signal handler, may."""
+        with contextlib.suppress(RuntimeError):  # it was passed on before
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for it, for so many seconds."""
+        self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+
 def serve(
-    reference: weakref.ref[Core],
-    selector: selectors.BaseSelector,
-    resources: tuple[Resource, ...],
+    reference: weakref.ref[Engine],
+    readiness: Readiness,
+    baton: Baton,
+    stream: Stream,
     callbacks: Callbacks,
 ) -> None:
-    """The I/O thread. While it sleeps it does not hold the connection, so that one that nobody
+    """The I/O thread. While it waits it does not hold the connection, so that one that nobody
     holds any more is collected, which wakes it.
     """
+    wanted: int | None = READ
     timeout: float | None = 0.0
     while True:
-        ready = selector.select(timeout)
-        core = reference()
-        if core is None:
+        ready = 0
+        if wanted is None:
+            baton.wait(timeout)
+        else:
+            ready = readiness.wait(wanted, timeout)
+        engine = reference()
+        if engine is None:
             break
-        timeout = core.turn(ready)
-        del core
+        wanted, timeout = engine.turn(ready)
+        del engine
         if timeout is not None and timeout < 0:
             return
-    for resource in resources:
-        resource.close()
+    stream.close()
+    readiness.close()
     callbacks.end()
 
 

@@ -1,0 +1,601 @@
+"""Who moves the bytes of a blocking connection, and who waits for them.
+
+There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
+work only, and no user code runs under it, a handler of `logging` included.
+
+**Reading.** One thread at a time reads the socket, keeps the time and hands out events: `_reader`
+says whose turn it is. A thread that is going to wait for an answer does it itself, if nobody else
+is at it (`_lead`): so an answer costs two system calls and no switch of threads. The I/O thread
+does it when no caller has led for a while, when more than one of them waits, and whenever there is
+something to end. While callers lead it stands by: it looks every `STANDBY` seconds, and less often
+while one caller leads for long.
+
+**Sending.** Who has set `_sending`, under the lock, moves bytes from the protocol to the socket;
+who finds it set leaves the bytes to the other. A caller that is going to wait sends its own. One
+that is not (an ack, a pipelined publish) leaves them to whoever reads, where they gather:
+`_sleeping` says that the reader has to be woken for that. It is set before the reader looks for
+queued bytes, and whoever queues looks at it afterwards, so that no bytes are overlooked although
+acks are queued without the lock. A reader that has just sent much does not sleep, but dozes:
+it will look again after `DOZE` seconds, unwoken. Bytes therefore wait at most that long.
+
+A signal handler of the main thread may raise between any two calls. So what must be undone is
+done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
+leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`).
+It may also use the connection. Where its thread is between two steps of an operation, that is
+refused (`ReenteredError`): every operation of a user's thread asks `_owned` first, which is why the
+lock is a recursive one, although it is never taken twice on purpose. So it is for `__del__`
+methods, which the garbage collector calls anywhere. A thread that leads and has come to rest may
+be interrupted by an operation that waits: that one leads in its place, and then wakes it.
+
+User code runs on none of these threads: callbacks have a thread of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import struct
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+from .. import protocol, wire
+from ..client.consumer import Subscription
+from ..client.core import BaseCore
+from ..client.deadline import Deadline
+from ..client.parameters import Parameters
+from ..exceptions import ConnectionLost, ForkedError, LeveretError, LocalProtocolError
+from .processes import CORES
+from .readiness import READ, WRITE, Readiness
+from .stream import Stream
+from .threads import Baton, Callbacks, serve
+from .waiter import Waiter
+
+__all__ = ["LINGER", "NOBODY", "Engine", "ReenteredError"]
+
+logger = logging.getLogger("leveret.sync")
+
+LINGER = 2.0  # seconds in which the last bytes may leave after the end
+SEND_ROUNDS = 8  # pieces that a caller sends for others before it leaves the rest to the reader
+STANDBY = 0.005  # seconds between two looks of the I/O thread while callers lead
+WATCH = 1.0  # the same while one caller leads for long
+DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
+MUCH = 4096  # bytes
+
+CALLERS_FAULTS = (
+    LeveretError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What an operation raises before it has changed anything. Whatever else comes out of one came
+from a signal handler, halfway through."""
+
+T = TypeVar("T")
+
+
+class Reader(Enum):
+    """Whose turn it is to read."""
+
+    IO_THREAD = "I/O thread"
+    CALLER = "caller"
+    NOBODY = "nobody"
+
+
+IO_THREAD, CALLER, NOBODY = Reader
+
+
+class ReenteredError(LocalProtocolError):
+    """A thread uses the connection in the middle of its own use of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "called from a signal handler, or by the garbage collector, while the same thread "
+            "was in the middle of an operation of the same connection"
+        )
+
+
+class Engine(BaseCore):
+    """A connection's inside: its threads, its socket, its waiters.
+
+    Attributes:
+        lock: see the module.
+        unanswered: how many waiters have no result.
+    """
+
+    def __init__(
+        self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
+    ) -> None:
+        super().__init__(parameters, options)
+        self.lock = threading.RLock()
+        self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self.unanswered = 0
+        self._stream = stream
+        self._readiness = Readiness(stream)
+        self._sending = False
+        self._sender = 0  # the thread that has set it
+        self._sent = 0  # bytes, since the reader last looked
+        self._reader = IO_THREAD
+        self._leader = 0  # the thread that leads
+        self._led_for: Waiter | None = None  # and for whom
+        self._resting = False  # it is where it may be interrupted
+        self._leads = 0  # how often callers have led
+        self._leads_seen = 0  # when the I/O thread last looked
+        self._called_back = False  # the I/O thread wants to know when the one that leads ends
+        self._baton = Baton()
+        self._sleeping = False
+        self._deadline: float | None = None  # of the protocol, as seen before the sleep
+        self._finished = False  # the protocol has ended: flush, then close
+        self._aborted = False  # close now
+        self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
+        self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
+        self._full: set[Subscription] = set()
+        self._dropped: deque[Subscription] = deque()
+        self._callbacks = Callbacks()
+        self._thread = threading.Thread(
+            target=serve,
+            args=(weakref.ref(self), self._readiness, self._baton, stream, self._callbacks),
+            name=f"leveret {parameters.host}:{parameters.port}",
+            daemon=True,
+        )
+
+    def __del__(self) -> None:
+        started = CORES.pop(id(self), None) is not None
+        if started and self.protocol.state is not protocol.State.CLOSED:
+            self.wake()  # the I/O thread closes the socket
+            where = f"{self.parameters.host}:{self.parameters.port}"
+            warnings.warn(f"connection to {where} was not closed", ResourceWarning, stacklevel=2)
+
+    # -- the I/O thread --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the handshake."""
+        self.protocol.initiate(time.monotonic())
+        self._thread.start()
+
+    def turn(self, ready: int) -> tuple[int | None, float | None]:
+        """One turn of the I/O thread.
+
+        Args:
+            ready: what it has waited for, as `Readiness` says it.
+
+        Returns:
+            What to wait for then, None for the baton; and how long in seconds, below 0: no more.
+        """
+        try:
+            wait = self._turn(ready)
+            if not (self._finished or self._aborted):
+                return wait
+        except OSError as error:
+            self._receive_last_words()
+            self._lost(ConnectionLost(f"the connection was lost: {error}"), error)
+        except Exception as error:  # a fault of ours: nobody may be left waiting for it
+            with self.lock:
+                self.call_soon(_log_failure, error)
+            self._lost(ConnectionLost(f"internal error: {error!r}"), error)
+        self._close_transport()
+        return None, -1.0
+
+    def _turn(self, ready: int) -> tuple[int | None, float | None]:
+        if self._reader is not IO_THREAD:
+            with self.lock:
+                standby = self._stand_by()
+            if standby is not None:
+                self.flush()
+                return None, standby
+        answered = self.unanswered
+        self._sleeping = False
+        if ready & READ or self._stream.has_early_data():
+            self._receive()
+        self._look_at_the_clock()
+        if self._dropped:
+            with self.lock:
+                while self._dropped:
+                    self.stop(self._dropped.popleft())
+        if self._failure is not None:
+            raise self._failure
+        self.flush()
+        with self.lock:
+            if answered and not self.unanswered and not self._is_needed():
+                self._reader = NOBODY  # who was answered will ask again, and lead
+                self._leads_seen = self._leads
+                return None, STANDBY
+            return self._before_sleep()
+
+    def _stand_by(self) -> float | None:
+        """How long to wait for the baton, in seconds; None: the I/O thread reads from now on."""
+        if self._reader is CALLER:
+            if self._leads == self._leads_seen:
+                self._called_back = True
+                return WATCH
+        elif self._is_needed() or self.unanswered or self._leads == self._leads_seen:
+            self._reader = IO_THREAD
+            return None
+        self._leads_seen = self._leads
+        return STANDBY
+
+    def _has_work(self) -> bool:
+        """Whether something is to do that only the I/O thread does."""
+        return (
+            self._finished or self._aborted or self._failure is not None or bool(self._dropped)
+        )
+
+    def _is_needed(self) -> bool:
+        """Whether the I/O thread must not wait until it looks again."""
+        return self._has_work() or self._stream.has_output()
+
+    def _before_sleep(self) -> tuple[int, float | None]:
+        """Under the lock: what the reader waits for, and how long, in seconds."""
+        stream = self._stream
+        wanted = WRITE if stream.has_output() else 0
+        if not self._full or self._asking:
+            wanted |= READ
+        at = self._deadline = self.protocol.next_deadline()
+        timeout = None if at is None else max(0.0, at - time.monotonic())
+        dozes = self._sent > MUCH
+        self._sent = 0
+        self._sleeping = not dozes  # before looking: see the module
+        queued = self.protocol.has_data_to_send() and not wanted & WRITE and not self._sending
+        if queued or self._has_work() or stream.has_early_data():
+            timeout = 0.0
+        elif dozes:
+            timeout = DOZE if timeout is None else min(timeout, DOZE)
+        return wanted, timeout
+
+    def _look_at_the_clock(self) -> None:
+        """Tell the protocol if its deadline has come."""
+        if self._deadline is None or time.monotonic() < self._deadline:
+            return
+        now = time.monotonic()
+        reading = not self._full or bool(self._asking)
+        if reading:
+            self._receive()  # it may have come while this thread had to wait for its turn
+        with self.lock:
+            try:
+                if not reading:  # nothing was read on purpose: silence proves nothing
+                    self.protocol.heard(now)
+                self.protocol.tick(now)
+                self.dispatch()
+            except BaseException as error:
+                self._interrupted(error)
+                raise
+
+    def _receive(self) -> None:
+        try:
+            data = self._stream.receive()
+            if data is None:
+                return
+            with self.lock:
+                now = time.monotonic()
+                if data:
+                    self.protocol.receive_data(data, now)
+                else:
+                    self.protocol.receive_eof(now)
+                self.dispatch()
+        except Exception:
+            raise
+        except BaseException as error:  # from a signal handler, where a caller's thread reads
+            with self.lock:
+                self._interrupted(error)
+            raise
+
+    def _receive_last_words(self) -> None:
+        """Sending has failed: what the broker said before, such as why it closes, still counts."""
+        with contextlib.suppress(OSError):
+            while (data := self._stream.receive()) and not self._finished:
+                with self.lock:
+                    self.protocol.receive_data(data, time.monotonic())
+                    self.dispatch()
+
+    def _lost(self, error: ConnectionLost, cause: BaseException) -> None:
+        error.__cause__ = cause
+        self._aborted = True  # what counts as not sent must not leave any more
+        self._await_sender()
+        with self.lock:
+            # of TLS it is not known which plain bytes are in the unsent ones: count them as sent
+            unsent = 0 if self._stream.encrypted else len(self._stream.unsent)
+            self.protocol.connection_lost(error, unsent)
+            self.dispatch()
+
+    def _close_transport(self) -> None:
+        """The end of the I/O thread: the last bytes leave, the socket is closed."""
+        try:
+            if not self._aborted:
+                with contextlib.suppress(OSError):
+                    self._linger(Deadline(LINGER))
+            with self.lock:
+                self.protocol.connection_lost(ConnectionLost("the connection was given up"))
+                self.dispatch()
+        finally:
+            self._aborted = True
+            self._await_sender()
+            self._stream.close()
+            self._readiness.close()
+            with self.lock:
+                self._callbacks.end()
+            CORES.pop(id(self), None)
+
+    def _await_sender(self) -> None:
+        """After `_aborted`: a caller that is sending is through with its piece in no time."""
+        while self._sending:
+            time.sleep(0.0005)
+
+    def _linger(self, deadline: Deadline) -> None:
+        """Send what is left, until the deadline."""
+        self.flush()
+        while self._stream.has_output() and not self._aborted and deadline.remaining():
+            self._readiness.wait(WRITE, min(deadline.remaining(), 0.1))
+            self.flush()
+
+    def wake(self) -> None:
+        """Have the I/O thread, or who leads, look at what is to do. Takes no lock."""
+        self._readiness.wake()
+        if self._reader is not IO_THREAD:
+            self._baton.pass_on()
+
+    def wake_if_asleep(self) -> None:
+        """Something was queued: see that it leaves soon. Takes no lock."""
+        if self._sleeping:
+            self._sleeping = False
+            self._readiness.wake()
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what is queued, unless another thread is at it. Not to be called under `lock`.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        stream = self._stream
+        mine = False
+        try:
+            with self.lock:
+                if self._sending or self._aborted:
+                    return
+                self._sender = threading.get_ident()
+                self._sending = mine = True
+                data = self._next_data()
+                if not data and not stream.has_output():
+                    mine = self._sending = False
+                    return
+            rounds = 0 if threading.current_thread() is self._thread else SEND_ROUNDS
+            while mine:
+                sent = stream.send(data) if data else stream.flush()
+                rounds -= 1
+                with self.lock:
+                    data = self._next_data() if sent and rounds and not self._aborted else b""
+                    if not data:
+                        mine = self._sending = False
+            if not self._reads_here() and (not sent or self.protocol.has_data_to_send()):
+                self.wake()  # whoever reads goes on, when the socket takes more
+        except BaseException as error:
+            if mine and not isinstance(error, OSError):
+                with self.lock:
+                    self._interrupted(error)
+            raise
+        finally:
+            if mine:
+                self._sending = False
+
+    def _reads_here(self) -> bool:
+        """Whether it is this thread's turn to read."""
+        if self._reader is CALLER:
+            return self._leader == threading.get_ident()
+        return self._reader is IO_THREAD and threading.current_thread() is self._thread
+
+    def _next_data(self) -> bytes:
+        """The next bytes to send, under the lock."""
+        if self._stream.has_output():
+            return b""  # first what the socket did not take
+        data = self.protocol.data_to_send()
+        self._sent += len(data)
+        if self._drain_waiters:
+            self.wake_if_drained()
+        return data
+
+    def _flush_mine(self) -> None:
+        """Send what this thread has queued."""
+        try:
+            self.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """A caller has found the connection broken: the I/O thread tells everybody."""
+        if self._failure is None:
+            self._failure = error
+        self.wake()
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def begin_waiting(self, waiter: Waiter) -> None:
+        """Under the lock: a waiter is registered and counted. Its thread leads, if it may."""
+        if self._reader is NOBODY and self.unanswered == 1 and not self._has_work():
+            self._leader = threading.get_ident()
+            self._led_for = waiter
+            self._reader = CALLER
+        elif not self._leads_here():
+            waiter.sleeps()
+
+    def _leads_here(self) -> bool:
+        """Whether this thread leads: for itself, or for the operation that it has interrupted."""
+        return self._reader is CALLER and self._leader == threading.get_ident()
+
+    def led_for_is_done(self) -> None:
+        """The waiter for which a thread leads has its result: see that the thread knows."""
+        if not self._leads_here():
+            self._readiness.wake()
+
+    def wait_for(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> object:
+        """Wait for a result, after `begin_waiting`. Next, whatever happens: `end_waiting`.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+            BaseException: the result is this error.
+        """
+        if self._led_for is waiter:
+            self._lead(waiter, deadline, operation)
+            self._led_for, self._reader = None, NOBODY
+            self.led()
+        elif self._leads_here():  # in a signal handler: the thread it has interrupted rests
+            try:
+                self._lead(waiter, deadline, operation)
+            finally:
+                self._resting = True
+                self._readiness.wake()  # the one that rests may have its result
+        else:
+            self._flush_mine()
+        if not waiter.done:  # the I/O thread reads, or has got the rest to do
+            with self.lock:
+                waiter.sleeps()
+            waiter.wait(deadline, operation)
+        return waiter.outcome()
+
+    def led(self) -> None:
+        """After leading: have the I/O thread come, if it is needed before its next look."""
+        self._resting = self._sleeping = False
+        self._leads += 1
+        with self.lock:
+            if self._called_back or self.unanswered or self._is_needed():
+                self._called_back = False
+                self._baton.pass_on()
+
+    def _lead(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> None:
+        """Do what the I/O thread does, until the waiter has its result or there is something that
+        only the I/O thread does.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+        """
+        try:
+            self.flush()
+            while not waiter.done and not self._has_work():
+                with self.lock:
+                    wanted, timeout = self._before_sleep()
+                if deadline is not None:
+                    left = deadline.remaining()
+                    timeout = left if timeout is None else min(timeout, left)
+                self._resting = True
+                ready = self._readiness.wait(wanted, timeout)
+                self._resting = self._sleeping = False
+                if ready & READ or self._stream.has_early_data():
+                    self._receive()
+                    if waiter.done:
+                        return
+                self._look_at_the_clock()
+                if not ready and deadline is not None and not deadline.remaining():
+                    raise deadline.exceeded(operation)
+                self.flush()
+        except LeveretError:
+            raise
+        except Exception as error:  # the I/O thread tells everybody
+            self._fail(error)
+
+    def _interrupted(self, error: BaseException) -> None:
+        """A signal handler has raised where bytes or the protocol change: no telling how far that
+        came, and going on could misname messages. The connection ends here and now, under the
+        lock, and what was under way counts as sent.
+        """
+        if not isinstance(error, CALLERS_FAULTS) or isinstance(error, ReenteredError):
+            self._aborted = True
+            words = f"{type(error).__name__} in the middle of an operation"
+            self.protocol.connection_lost(ConnectionLost(words))
+            self.dispatch()
+            self.wake()
+
+    def _change(self, operation: Callable[..., T], *arguments: object) -> T:
+        """Call an operation of the protocol."""
+        if self._owned():
+            raise ReenteredError
+        with self.lock:
+            try:
+                return operation(*arguments)
+            except BaseException as error:
+                self._interrupted(error)
+                raise
+
+    def _is_sender(self) -> bool:
+        """Whether this thread was interrupted while it sent for all."""
+        return self._sending and self._sender == threading.get_ident()
+
+    def _may_wait(self) -> None:
+        """Raise where this thread would wait for itself."""
+        if self._owned() or self._is_sender() or (self._leads_here() and not self._resting):
+            raise ReenteredError
+
+    # -- BaseCore --------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """See `BaseCore`."""
+        self._finished = True
+        if isinstance(self.error, ConnectionLost):
+            self._aborted = True  # nobody is there to take the last bytes
+        self.wake()
+
+    def pause_receiving(self, consumer: Subscription) -> None:
+        """See `BaseCore`."""
+        self._full.add(consumer)
+
+    def unpause_receiving(self, consumer: Subscription) -> None:
+        """See `BaseCore`."""
+        self._full.discard(consumer)
+        self.wake()
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """See `BaseCore`."""
+        self._callbacks.put(function, *arguments)
+
+    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        """See `BaseCore`."""
+        self._callbacks.put_last(self._hand_back, callback, event)
+
+    def _hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        try:
+            callback(event)
+        finally:
+            with self.lock:
+                self.return_handled(event)
+
+    def in_callback(self) -> bool:
+        """See `BaseCore`."""
+        return self._callbacks.is_caller()
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Give up the transport at once, unless it is closing in good order."""
+        if not self._finished:
+            self._aborted = True
+            self.wake()
+
+    def drop(self, subscription: Subscription) -> None:
+        """The user has dropped a consumer; called by the garbage collector, anywhere."""
+        self._dropped.append(subscription)
+        self.wake()
+
+    def forked(self) -> None:
+        """In a child process: the socket is the parent's."""
+        self.lock = threading.RLock()
+        self._owned = self.lock._is_owned  # type: ignore[attr-defined]
+        self._sending = False
+        self._stream.abandon()
+        self._readiness.close()
+        self._aborted = True
+        self._callbacks.forget()
+        self.protocol.connection_lost(
+            ForkedError("the connection belongs to the parent process: open one in the child")
+        )
+        self.dispatch()
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("the I/O thread failed", exc_info=error)

@@ -51,15 +51,40 @@ PUBLISH = st.builds(
     st.builds(
         wire.Properties,
         expiration=st.sampled_from([None, None, "0", "10", "bad"]),
+        priority=st.sampled_from([None, 0, 3, 200]),
         reply_to=st.sampled_from([None, None, "amq.rabbitmq.reply-to"]),
         headers=st.sampled_from([None, None, {"h": 1}, {"CC": ["a"], "BCC": ["b"]}]),
     ),
 )
 
+RULES: st.SearchStrategy[dict[str, object]] = st.dictionaries(
+    st.sampled_from(
+        [
+            "x-expires",
+            "x-message-ttl",
+            "x-dead-letter-exchange",
+            "x-max-length",
+            "x-max-length-bytes",
+            "x-max-priority",
+        ]
+    ),
+    st.integers(0, 9),
+    max_size=3,
+).map(
+    lambda given: (
+        given
+        | ({"x-dead-letter-exchange": ""} if "x-dead-letter-exchange" in given else {})
+        | ({"x-overflow": "reject-publish-dlx"} if given.get("x-max-length") == 1 else {})
+        | ({"x-single-active-consumer": True} if len(given) == 1 else {})
+    )
+)
+"""Arguments of queues, most of them good ones; dead letters go round in circles."""
+
 STEP = st.one_of(
     PUBLISH,
     PUBLISH,
     method(wire.QueueDeclare, QUEUES, FLAG, FLAG, FLAG, FLAG, FLAG, ARGUMENTS),
+    method(wire.QueueDeclare, QUEUES, FLAG, FLAG, FLAG, FLAG, FLAG, RULES),
     method(wire.QueueBind, QUEUES, EXCHANGES, KEYS, FLAG, ARGUMENTS),
     method(wire.QueueUnbind, QUEUES, EXCHANGES, KEYS, ARGUMENTS),
     method(wire.QueuePurge, QUEUES, FLAG),
@@ -119,6 +144,7 @@ def test_whatever_is_sent(
             peers[1 - index].session.pause()
         peers[index].raw(b"".join(packet))
         clock.now += 0.004
+        node.run_timers()
         for peer in itertools.chain(peers, peers):
             if not peer.closed:
                 peer.session.resume()
@@ -133,6 +159,10 @@ def test_whatever_is_sent(
         assert queue.owner is None
         assert not queue.consumers
         host.remove_queue(queue)
+    node.flush()
     assert node.usage.bytes == 0
+    clock.now += 1e9
+    node.run_timers()
+    assert node.timers.next_deadline() is None
     assert not host._bound.keys() - set(host.exchanges.values())
     assert not host._owned

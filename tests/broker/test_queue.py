@@ -7,7 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from leveret.broker.queue import Consumer, Entry, Queue, Receiver, Usage
+from leveret.broker.clock import Timers
+from leveret.broker.consumers import Consumer, Receiver
+from leveret.broker.queue import Entry, Home, Queue, Usage
 from leveret.exceptions import AccessRefused
 from leveret.wire import Published
 
@@ -184,7 +186,7 @@ def test_auto_delete_is_asked_for_when_the_last_consumer_goes() -> None:
 
 def test_deleting_tells_the_consumers_and_forgets_what_comes_back() -> None:
     usage = Usage()
-    queue, channel = Queue("q", usage=usage), Channel()
+    queue, channel = Queue("q", home=Home(usage)), Channel()
     subscribe(queue, channel, "a", prefetch=1)
     subscribe(queue, channel, "b", prefetch=2)
     publish(queue, *"01234")
@@ -201,9 +203,9 @@ def test_deleting_tells_the_consumers_and_forgets_what_comes_back() -> None:
 
 def test_expired_messages_go_at_the_front_only() -> None:
     now = [0.0]
-    queue = Queue("q", clock=lambda: now[0])
-    queue.publish(message("long"), expires_at=5.0)
-    queue.publish(message("short"), expires_at=0.05)
+    queue = Queue("q", home=Home(timers=Timers(lambda: now[0])))
+    queue.publish(message("long"), ttl=5.0)
+    queue.publish(message("short"), ttl=0.05)
     now[0] = 0.5
     assert queue.message_count() == 2
     assert drain(queue) == [("long", False)]
@@ -211,16 +213,16 @@ def test_expired_messages_go_at_the_front_only() -> None:
 
 def test_a_message_that_expires_at_once_reaches_a_waiting_consumer_only() -> None:
     queue, channel = Queue("q"), Channel()
-    queue.publish(message("lost"), expires_at=0.0)
+    queue.publish(message("lost"), ttl=0.0)
     assert queue.take() is None
     subscribe(queue, channel, no_ack=True)
-    queue.publish(message("kept"), expires_at=0.0)
+    queue.publish(message("kept"), ttl=0.0)
     assert channel.bodies == ["kept"]
 
 
 def test_purge_leaves_what_is_handed_out() -> None:
     usage = Usage()
-    queue = Queue("q", usage=usage)
+    queue = Queue("q", home=Home(usage))
     publish(queue, "0", "1", "2")
     entry = queue.take()
     assert entry is not None
@@ -237,7 +239,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.usage = Usage()
-        self.queue = Queue("q", usage=self.usage)
+        self.queue = Queue("q", home=Home(self.usage))
         self.channels = [Channel(), Channel()]
         self.channels[1].limit = 3
         self.consumers: list[Consumer] = []

@@ -235,9 +235,9 @@ def test_a_consumer_tag_used_twice(peer: Peer) -> None:
 
 
 def test_an_argument_that_is_not_supported_ends_the_connection(peer: Peer) -> None:
-    peer.send(wire.QueueDeclare("q", arguments={"x-message-ttl": 1000}))
+    peer.send(wire.QueueDeclare("q", durable=True, arguments={"x-queue-type": "quorum"}))
     text = (
-        "NOT_IMPLEMENTED - argument 'x-message-ttl' = '1000' of queue 'q' in vhost '/': "
+        "NOT_IMPLEMENTED - argument 'x-queue-type' = 'quorum' of queue 'q' in vhost '/': "
         "the embedded broker does not support it"
     )
     ended(peer, 540, text, 50, 10)

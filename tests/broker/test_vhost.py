@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from leveret.broker.queue import Consumer, Entry, Queue, Receiver
+from leveret.broker.consumers import Consumer, Receiver
+from leveret.broker.queue import Entry, Queue
 from leveret.broker.vhost import VirtualHost, generated_name
 from leveret.exceptions import (
     AccessRefused,
@@ -178,22 +179,58 @@ def test_arguments_of_other_queue_types(host: VirtualHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("arguments", "options", "words"),
     [
-        ("x-message-ttl", 1000),
-        ("x-expires", 1000),
-        ("x-max-length", 0),
-        ("x-dead-letter-exchange", ""),
-        ("x-single-active-consumer", True),
-        ("x-queue-type", "quorum"),
+        ({}, {}, "invalid property 'non-durable' for {queue}"),
+        ({}, {"auto_delete": True}, "invalid property 'auto-delete' for {queue}"),
+        ({}, {"exclusive": True}, "invalid property 'exclusive-owner' for {queue}"),
+        (
+            {"x-max-priority": "a"},
+            {},
+            "invalid arg 'x-max-priority' for {queue} of queue type rabbit_quorum_queue",
+        ),
+        (
+            {"x-max-priority": 5, "x-message-ttl": "a"},
+            {},
+            "invalid arg 'x-message-ttl' for {queue}: \"expected integer, got longstr\"",
+        ),
+        (
+            {"x-dead-letter-strategy": "foo"},
+            {},
+            "invalid arg 'x-dead-letter-strategy' for {queue}: invalid_dlx_strategy",
+        ),
+        (
+            {"x-queue-type": "stream", "x-message-ttl": 5},
+            {},
+            "invalid arg 'x-message-ttl' for {queue} of queue type rabbit_stream_queue",
+        ),
+        (
+            {"x-queue-type": "stream", "x-max-age": "5"},
+            {},
+            "invalid arg 'x-max-age' for {queue}: invalid_max_age",
+        ),
     ],
 )
-def test_arguments_not_acted_upon_are_refused(host: VirtualHost, key: str, value: object) -> None:
+def test_queues_of_other_types_are_checked(
+    host: VirtualHost, arguments: dict[str, object], options: dict[str, bool], words: str
+) -> None:
+    text = words.format(queue="queue 'q' in vhost '/'")
+    refused(
+        PreconditionFailed,
+        f"PRECONDITION_FAILED - {text}",
+        lambda: host.declare_queue(
+            ME, "q", arguments={"x-queue-type": "quorum"} | arguments, **options
+        ),
+    )
+
+
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+def test_queues_of_other_types_are_not_there(host: VirtualHost, kind: str) -> None:
     refused(
         NotImplementedByPeer,
-        f"NOT_IMPLEMENTED - argument '{key}' = '{value}' of queue 'q' in vhost '/': "
+        f"NOT_IMPLEMENTED - argument 'x-queue-type' = '{kind}' of queue 'q' in vhost '/': "
         "the embedded broker does not support it",
-        lambda: host.declare_queue(ME, "q", durable=True, arguments={key: value}),
+        lambda: host.declare_queue(ME, "q", durable=True, arguments={"x-queue-type": kind}),
     )
 
 
@@ -464,7 +501,7 @@ def test_long_texts_are_cut_as_rabbitmq_cuts_them(host: VirtualHost) -> None:
 
 
 def test_remembered_routes_are_bounded(host: VirtualHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leveret.broker.vhost.REMEMBERED_ROUTES", 10)
+    monkeypatch.setattr("leveret.broker.exchanges.REMEMBERED_ROUTES", 10)
     exchange = host.exchange("amq.direct")
     for number in range(25):
         assert host.route(exchange, str(number)) == ()

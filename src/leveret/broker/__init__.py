@@ -4,11 +4,14 @@
         ...  # any client of any language connects to broker.url
 
 It behaves as RabbitMQ does, down to reply codes and texts. Bottom up: `routing` (exchange
-types), `queue` (the queue engine) and `vhost` (declarations, bindings) are pure; `node` is what
-connections share; `channel`, `operations` and `session` join `leveret.protocol`, in the server
-role, to them; `server` has the sockets.
+types), `queue` and `rules` (the queue engine), `dead_letters`, `exchanges` and `vhost`
+(declarations, bindings) are pure; `node` is what connections share; `publisher`, `channel`,
+`operations` and `session` join `leveret.protocol`, in the server role, to them; `server` has the
+sockets, and `threaded` a thread for them.
 """
 
-from .server import AsyncBroker, Broker
+from .clock import VirtualClock
+from .server import AsyncBroker
+from .threaded import Broker
 
-__all__ = ["AsyncBroker", "Broker"]
+__all__ = ["AsyncBroker", "Broker", "VirtualClock"]

@@ -5,8 +5,8 @@ other queue types; a redeclaration must have the same values for the known ones,
 arguments are taken and forgotten (RabbitMQ, "Queues", "Optional Arguments"). The order of the
 checks and the words are RabbitMQ's; the words are Erlang terms in places.
 
-An argument that would change what happens to messages, and that this broker does not act upon,
-is refused with 540 once it has passed the checks: it is never taken in silence.
+Quorum queues and streams are not there: declaring one is checked as RabbitMQ checks it, and then
+refused with 540. No argument that would change what happens to messages is taken in silence.
 
 RabbitMQ names the AMQP type that an integer was sent as. That type is not kept here: an integer
 is called `signedint`, or `long` past 32 bits, which is what nearly every client sends.
@@ -14,6 +14,7 @@ is called `signedint`, or `long` past 32 bits, which is what nearly every client
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +30,6 @@ __all__ = [
     "check_queue_arguments",
     "check_same",
     "consumer_priority",
-    "refuse_unsupported",
     "type_name",
 ]
 
@@ -39,6 +39,7 @@ MAX_EXPIRY = 315_360_000_000  # milliseconds: ten years
 MAX_PRIORITY = 255
 QUEUE_TYPES = ("classic", "quorum", "stream")
 OVERFLOW_MODES = ("drop-head", "reject-publish", "reject-publish-dlx")
+DEAD_LETTER_STRATEGIES = ("at-most-once", "at-least-once")
 LEADER_LOCATORS = ("client-local", "balanced")
 
 QUEUE_ARGUMENTS = (
@@ -59,7 +60,7 @@ QUEUE_ARGUMENTS = (
 )
 """Those of a classic queue, in the order in which RabbitMQ compares them."""
 
-FOREIGN_QUEUE_ARGUMENTS = frozenset(
+QUORUM_ARGUMENTS = frozenset(
     {
         "x-consumer-disconnected-timeout",
         "x-consumer-timeout",
@@ -68,28 +69,38 @@ FOREIGN_QUEUE_ARGUMENTS = frozenset(
         "x-delayed-retry-min",
         "x-delayed-retry-type",
         "x-delivery-limit",
-        "x-initial-cluster-size",
-        "x-max-age",
         "x-max-in-memory-bytes",
         "x-max-in-memory-length",
         "x-quorum-initial-group-size",
+    }
+)
+STREAM_ARGUMENTS = frozenset(
+    {
+        "x-initial-cluster-size",
+        "x-max-age",
         "x-stream-filter-size-bytes",
         "x-stream-max-segment-size-bytes",
     }
 )
-"""Those of quorum queues and streams alone."""
-
-UNSUPPORTED_QUEUE_ARGUMENTS = (
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-overflow",
-    "x-single-active-consumer",
+CLASSIC_ARGUMENTS = frozenset({"x-max-priority", "x-queue-mode", "x-queue-version"})
+QUEUE_NOT_STREAM_ARGUMENTS = frozenset(
+    {
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-expires",
+        "x-max-length",
+        "x-message-ttl",
+        "x-overflow",
+        "x-single-active-consumer",
+    }
 )
+
+FOREIGN_QUEUE_ARGUMENTS = {
+    "classic": QUORUM_ARGUMENTS | STREAM_ARGUMENTS,
+    "quorum": CLASSIC_ARGUMENTS | STREAM_ARGUMENTS,
+    "stream": CLASSIC_ARGUMENTS | QUEUE_NOT_STREAM_ARGUMENTS | QUORUM_ARGUMENTS,
+}
+"""Those that a queue of each type does not take."""
 
 FOREIGN_CONSUMER_ARGUMENTS = frozenset(
     {"x-consumer-timeout", "x-stream-filter", "x-stream-match-unfiltered", "x-stream-offset"}
@@ -129,6 +140,10 @@ def _integer(value: object, arguments: Arguments) -> str | None:
     return f'"expected integer, got {type_name(value)}"'
 
 
+def _is_zero(value: object) -> bool:
+    return type(value) is int and value == 0
+
+
 def _not_negative(value: object, arguments: Arguments) -> str | None:
     reason = _integer(value, arguments)
     if reason is None and isinstance(value, int) and value < 0:
@@ -144,9 +159,11 @@ def _expiry(value: object, arguments: Arguments) -> str | None:
 
 
 def _expires(value: object, arguments: Arguments) -> str | None:
-    if type(value) is int and value == 0:
-        return "{value_zero,0}"
-    return _expiry(value, arguments)
+    return "{value_zero,0}" if _is_zero(value) else _expiry(value, arguments)
+
+
+def _positive(value: object, arguments: Arguments) -> str | None:
+    return "{value_zero,0}" if _is_zero(value) else _not_negative(value, arguments)
 
 
 def _priority(value: object, arguments: Arguments) -> str | None:
@@ -182,6 +199,13 @@ def _version(value: object, arguments: Arguments) -> str | None:
     return f"\"unsupported queue version '{value}'\"" if reason is None and value != 2 else reason
 
 
+def _age(value: object, arguments: Arguments) -> str | None:
+    reason = _string(value, arguments)
+    if reason is None and not re.fullmatch("[0-9]+[YMDhms]", str(value)):
+        return "invalid_max_age"
+    return reason
+
+
 def _boolean(value: object, arguments: Arguments) -> str | None:
     return None if isinstance(value, bool) else f"{{unacceptable_type,{type_name(value)}}}"
 
@@ -201,6 +225,10 @@ QUEUE_CHECKS: tuple[tuple[str, Check], ...] = (
     ("x-queue-version", _version),
     ("x-single-active-consumer", _boolean),
     ("x-queue-leader-locator", _one_of(LEADER_LOCATORS, "invalid_queue_locator_arg")),
+    ("x-dead-letter-strategy", _one_of(DEAD_LETTER_STRATEGIES, "invalid_dlx_strategy")),
+    ("x-quorum-initial-group-size", _positive),
+    ("x-max-age", _age),
+    ("x-stream-max-segment-size-bytes", _not_negative),
 )
 
 
@@ -212,12 +240,14 @@ def _check(checks: tuple[tuple[str, Check], ...], arguments: Arguments, name: st
                 raise fault(PreconditionFailed, f"invalid arg '{key}' for {name}: {reason}")
 
 
-def _check_foreign(foreign: frozenset[str], arguments: Arguments, name: str) -> None:
+def _check_foreign(
+    foreign: frozenset[str], arguments: Arguments, name: str, kind: str = "classic"
+) -> None:
     for key in arguments:
         if key in foreign:
             raise fault(
                 PreconditionFailed,
-                f"invalid arg '{key}' for {name} of queue type rabbit_classic_queue",
+                f"invalid arg '{key}' for {name} of queue type rabbit_{kind}_queue",
             )
 
 
@@ -245,28 +275,44 @@ def check_exchange_arguments(arguments: Arguments, name: str) -> None:
     _check_exchange_name("alternate-exchange", arguments, name)
 
 
-def check_queue_arguments(arguments: Arguments, name: str) -> None:
-    """Refuse arguments of queue.declare that RabbitMQ refuses, and those not acted upon.
+def check_queue_arguments(
+    arguments: Arguments,
+    name: str,
+    durable: bool = True,
+    exclusive: bool = False,
+    auto_delete: bool = False,
+) -> None:
+    """Refuse what RabbitMQ refuses in a queue.declare, and quorum queues and streams.
 
     Args:
         arguments: as received.
         name: the queue as texts name it.
+        durable, exclusive, auto_delete: as declared.
 
     Raises:
         PreconditionFailed: a type or value that RabbitMQ does not take.
-        NotImplementedByPeer: RabbitMQ takes it and this broker does not.
+        NotImplementedByPeer: a quorum queue or a stream, in which RabbitMQ finds no fault.
     """
     _check_exchange_name("x-dead-letter-exchange", arguments, name)
     _check(QUEUE_CHECKS[:1], arguments, name)
-    kind = arguments.get("x-queue-type", "classic")
-    if kind != "classic":
-        raise refuse_unsupported("x-queue-type", kind, name)
-    _check(QUEUE_CHECKS[1:], arguments, name)
-    _check_foreign(FOREIGN_QUEUE_ARGUMENTS, arguments, name)
-    for key in UNSUPPORTED_QUEUE_ARGUMENTS:
-        value = arguments.get(key, False)
-        if value is not False:
-            raise refuse_unsupported(key, value, name)
+    kind = str(arguments.get("x-queue-type", "classic"))
+    foreign = FOREIGN_QUEUE_ARGUMENTS[kind]
+    own = {key: value for key, value in arguments.items() if key not in foreign}
+    _check(QUEUE_CHECKS[1:], own, name)
+    _check_foreign(foreign, arguments, name, kind)
+    if kind == "classic":
+        return
+    for refused, words in (
+        (auto_delete, "auto-delete"),
+        (exclusive, "exclusive-owner"),
+        (not durable, "non-durable"),
+    ):
+        if refused:
+            raise fault(PreconditionFailed, f"invalid property '{words}' for {name}")
+    raise fault(
+        NotImplementedByPeer,
+        f"argument 'x-queue-type' = '{kind}' of {name}: the embedded broker does not support it",
+    )
 
 
 def check_consumer_arguments(arguments: Arguments, name: str) -> None:
@@ -283,14 +329,6 @@ def consumer_priority(arguments: Arguments) -> int:
     """A consumer's priority (RabbitMQ, "Consumer Priorities"); 0 unless it asks for one."""
     value = arguments.get("x-priority", 0)
     return value if isinstance(value, int) else 0
-
-
-def refuse_unsupported(key: str, value: object, name: str) -> Exception:
-    """What to raise for an argument that RabbitMQ acts upon and this broker does not."""
-    return fault(
-        NotImplementedByPeer,
-        f"argument '{key}' = '{value}' of {name}: the embedded broker does not support it",
-    )
 
 
 # -- equivalence -------------------------------------------------------------------------------

@@ -1,41 +1,30 @@
 """One channel of a connection, the broker's end: methods in, answers and deliveries out.
 
 A channel joins the protocol (`ServerChannel`) to a virtual host. It holds what AMQP keeps by
-channel: consumers, deliveries not settled, prefetch, confirm or transaction mode. Everything
-that a client may do wrong is raised as the error that RabbitMQ answers with; the session turns
-it into channel.close or connection.close.
+channel: consumers, deliveries not settled, prefetch; its `Publisher` half has confirm and
+transaction mode. Everything that a client may do wrong is raised as the error that RabbitMQ
+answers with; the session turns it into channel.close or connection.close.
 
-Publishes are settled as they are read, since queues are in memory: confirms are therefore only
-counted here, and leave as one `multiple` ack when the session has read all that was there.
 Deliveries not settled are found by tag; those of a `multiple` ack by counting up from the lowest
-tag that may be open, so that each tag is visited twice at most.
-
-In a transaction publishes are routed when they come and enter their queues at commit; settled
-deliveries are put aside, and come back at rollback (AMQP 0-9-1, 1.9; RabbitMQ, "Semantics of
-tx").
+tag that may be open, so that each tag is visited twice at most. In a transaction those that are
+settled are put aside, and come back at rollback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import wire
-from ..exceptions import (
-    AccessRefused,
-    EncodeError,
-    NotAllowed,
-    NotFound,
-    NotImplementedByPeer,
-    PreconditionFailed,
-)
+from ..exceptions import EncodeError, NotAllowed, NotFound, NotImplementedByPeer, PreconditionFailed
 from ..protocol import ChannelState, ServerChannel
 from .arguments import check_consumer_arguments, consumer_priority
-from .faults import entity, fault
-from .publishing import expiry, is_plain, routing_keys, with_properties, without_bcc
-from .queue import Consumer, Entry, Queue, Receiver
-from .replies import REPLY_QUEUE, ReplyConsumer
-from .vhost import REPLY_QUEUE_PREFIX, Exchange, VirtualHost, generated_name
+from .consumers import Consumer
+from .faults import fault
+from .publisher import Outcome, Publisher
+from .queue import Entry, Queue
+from .replies import REPLY_QUEUE
+from .vhost import VirtualHost, generated_name
 
 if TYPE_CHECKING:
     from .session import Session
@@ -45,17 +34,7 @@ __all__ = ["BrokerChannel"]
 _OPEN = ChannelState.OPEN
 
 
-class _Transaction:
-    """What waits for a commit."""
-
-    __slots__ = ("publishes", "settled")
-
-    def __init__(self) -> None:
-        self.publishes: list[tuple[wire.Published, Sequence[Queue], float | None]] = []
-        self.settled: list[tuple[dict[int, Entry], bool]] = []  # and whether to requeue
-
-
-class BrokerChannel(Receiver):
+class BrokerChannel(Publisher):
     """The broker's end of a channel.
 
     Args:
@@ -64,46 +43,19 @@ class BrokerChannel(Receiver):
         host: the virtual host of the connection.
     """
 
-    __slots__ = (
-        "_confirming",
-        "_consumers",
-        "_lowest",
-        "_next_tag",
-        "_prefetch",
-        "_published",
-        "_reply_consumer",
-        "_transaction",
-        "_unacked",
-        "_unconfirmed",
-        "handle",
-        "host",
-        "last_queue",
-        "session",
-    )
+    __slots__ = ("_consumers", "_lowest", "_next_tag", "_prefetch", "_unacked", "last_queue")
 
     def __init__(self, session: Session, handle: ServerChannel, host: VirtualHost) -> None:
-        super().__init__()
-        self.session = session
-        self.handle = handle
-        self.host = host
+        super().__init__(session, handle, host)
         self._consumers: dict[str, Consumer] = {}
-        self._reply_consumer: ReplyConsumer | None = None
         self._unacked: dict[int, Entry] = {}
         self._next_tag = 1
         self._lowest = 1  # no delivery with a lower tag is unsettled
         self._prefetch = 0
         self.last_queue = ""
-        self._confirming = False
-        self._published = 0  # in confirm mode
-        self._unconfirmed = 0  # of them, how many the client was not told of yet
-        self._transaction: _Transaction | None = None
 
     def __repr__(self) -> str:
         return f"<BrokerChannel {self.handle.number} unacked={len(self._unacked)}>"
-
-    def send(self, method: wire.Method) -> None:
-        if self.handle.state is _OPEN:
-            self.handle.send_method(method)
 
     # -- deliveries ------------------------------------------------------------------------
 
@@ -162,6 +114,7 @@ class BrokerChannel(Receiver):
         if self._reply_consumer is not None:
             self.session.replies.remove(self._reply_consumer)
             self._reply_consumer = None
+        queues = dict.fromkeys(consumer.queue for consumer in self._consumers.values())
         for consumer in list(self._consumers.values()):
             self._remove(consumer)
         self._consumers.clear()
@@ -171,105 +124,10 @@ class BrokerChannel(Receiver):
             for settled, _ in self._transaction.settled:
                 entries += settled.values()
             self._transaction = None
-        self._requeue(entries)
-
-    # -- publishing ------------------------------------------------------------------------
-
-    def publish(self, message: wire.Published) -> None:
-        """A message from the client.
-
-        Raises:
-            AccessRefused: an internal exchange. NotFound: no such exchange.
-            NotImplementedByPeer: `immediate`.
-            PreconditionFailed: a property that the broker acts upon is not right, or the message
-                is too large.
-        """
-        if message.immediate:
-            raise fault(NotImplementedByPeer, "immediate=true")
-        host = self.host
-        exchange = host.exchanges.get(message.exchange)
-        if exchange is None or exchange.internal or len(message.body) > self.session.max_message:
-            raise self._refused(message, exchange)
-        queues: Sequence[Queue] | None
-        expires_at = None
-        if is_plain(message):
-            queues = host.route(exchange, message.routing_key)
-            if queues is None:
-                headers = message.properties.headers or {}
-                queues = host.route_all(exchange, (message.routing_key,), headers)
-        else:
-            message = self._with_reply_to(message)
-            ttl = expiry(message.properties)
-            keys = routing_keys(message)
-            self._check_user(message.properties.user_id)
-            if ttl is not None:
-                expires_at = self.session.clock() + ttl
-            message = without_bcc(message)
-            queues = host.route_all(exchange, keys, message.properties.headers or {})
-        if self._transaction is None:
-            self._enqueue(message, queues, expires_at)
-        else:
-            self._transaction.publishes.append((message, queues, expires_at))
-        if self._confirming:
-            self._published += 1
-            self._unconfirmed += 1
-            if self._unconfirmed == 1:
-                self.session.confirm_later(self)
-
-    def _refused(self, message: wire.Published, exchange: Exchange | None) -> Exception:
-        """Why a message may not go to an exchange."""
-        size, limit = len(message.body), self.session.max_message
-        if size > limit:
-            words = f"message size {size} is larger than configured max size {limit}"
-            return fault(PreconditionFailed, words)
-        if exchange is None:
-            return fault(NotFound, f"no {entity('exchange', message.exchange, self.host.name)}")
-        return fault(AccessRefused, f"cannot publish to internal {exchange.texts}")
-
-    def _check_user(self, user_id: str | None) -> None:
-        user = self.session.user
-        if user_id is not None and user_id != user:
-            raise fault(
-                PreconditionFailed,
-                f"user_id property set to '{user_id}' but authenticated user was '{user}'",
-            )
-
-    def _enqueue(
-        self, message: wire.Published, queues: Sequence[Queue], expires_at: float | None
-    ) -> None:
-        if queues:
-            for queue in queues:
-                queue.publish(message, expires_at)
-        elif message.routing_key.startswith(REPLY_QUEUE_PREFIX) and not message.exchange:
-            if not self.session.replies.deliver(message) and message.mandatory:
-                self._return(message)
-        elif message.mandatory:
-            self._return(message)
-
-    def _return(self, message: wire.Published) -> None:
-        if self.handle.state is _OPEN:
-            self.handle.send_return(
-                wire.ReplyCode.NO_ROUTE,
-                "NO_ROUTE",
-                message.exchange,
-                message.routing_key,
-                message.raw_properties,
-                message.body,
-            )
-
-    def _with_reply_to(self, message: wire.Published) -> wire.Published:
-        if message.properties.reply_to != REPLY_QUEUE:
-            return message
-        if self._reply_consumer is None:
-            raise fault(PreconditionFailed, "fast reply consumer does not exist")
-        properties = message.properties.replace(reply_to=self._reply_consumer.name)
-        return with_properties(message, properties)
-
-    def send_confirms(self) -> None:
-        """Tell the client of the publishes since the last time."""
-        count, self._unconfirmed = self._unconfirmed, 0
-        if count and self.handle.state is _OPEN:
-            self.handle.send_ack(self._published, count > 1)
+        self._settle(entries, Outcome.REQUEUED)
+        for queue in queues | dict.fromkeys(entry.queue for entry in entries):
+            queue.touch()
+            queue.run()
 
     # -- settling --------------------------------------------------------------------------
 
@@ -301,22 +159,20 @@ class BrokerChannel(Receiver):
     def _unknown_tag(tag: int) -> Exception:
         return fault(PreconditionFailed, f"unknown delivery tag {tag}")
 
-    def _settle(self, entries: Iterable[Entry]) -> None:
+    def _settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
+        acknowledged, rejected = outcome is Outcome.ACKNOWLEDGED, outcome is Outcome.REJECTED
         consumers: dict[Consumer, None] = {}
-        for entry in entries:
-            entry.queue.settle(entry)
-            if entry.consumer is not None:
-                consumers[entry.consumer] = None
-        self._wake(consumers)
-
-    def _requeue(self, entries: Iterable[Entry]) -> None:
-        consumers: dict[Consumer, None] = {}
-        queues: dict[Queue, None] = {}
+        queues: dict[Queue, None] = {}  # which have messages again
         for entry in entries:
             if entry.consumer is not None:
                 consumers[entry.consumer] = None
-            entry.queue.requeue(entry)
-            queues[entry.queue] = None
+            if acknowledged:
+                entry.queue.settle(entry)
+            elif rejected:
+                entry.queue.reject(entry)
+            else:
+                entry.queue.requeue(entry)
+                queues[entry.queue] = None
         self._wake(consumers)
         for queue in queues:
             queue.run()
@@ -329,13 +185,11 @@ class BrokerChannel(Receiver):
         for consumer in consumers:
             consumer.wake()
 
-    def _finish(self, settled: dict[int, Entry], requeue: bool) -> None:
+    def _finish(self, settled: dict[int, Entry], outcome: Outcome) -> None:
         if self._transaction is not None:
-            self._transaction.settled.append((settled, requeue))
-        elif requeue:
-            self._requeue(settled.values())
+            self._transaction.settled.append((settled, outcome))
         else:
-            self._settle(settled.values())
+            self._settle(settled.values(), outcome)
 
     def basic_ack(self, method: wire.BasicAck) -> None:
         """See `operations`."""
@@ -352,15 +206,17 @@ class BrokerChannel(Receiver):
             elif entry.consumer is not None and entry.consumer.parked:
                 entry.consumer.wake()
             return
-        self._finish(self._collect(method.delivery_tag, method.multiple), requeue=False)
+        self._finish(self._collect(method.delivery_tag, method.multiple), Outcome.ACKNOWLEDGED)
 
     def basic_nack(self, method: wire.BasicNack) -> None:
         """See `operations`."""
-        self._finish(self._collect(method.delivery_tag, method.multiple), method.requeue)
+        outcome = Outcome.REQUEUED if method.requeue else Outcome.REJECTED
+        self._finish(self._collect(method.delivery_tag, method.multiple), outcome)
 
     def basic_reject(self, method: wire.BasicReject) -> None:
         """See `operations`."""
-        self._finish(self._collect(method.delivery_tag, False), method.requeue)
+        outcome = Outcome.REQUEUED if method.requeue else Outcome.REJECTED
+        self._finish(self._collect(method.delivery_tag, False), outcome)
 
     def basic_recover(self, method: wire.BasicRecover) -> None:
         """See `operations`: the answer comes before what is delivered again."""
@@ -377,7 +233,7 @@ class BrokerChannel(Receiver):
         self._lowest = self._next_tag
         if answer is not None:
             self.send(answer)
-        self._requeue(entries.values())
+        self._settle(entries.values(), Outcome.REQUEUED)
 
     # -- consuming -------------------------------------------------------------------------
 
@@ -449,6 +305,7 @@ class BrokerChannel(Receiver):
             self.send(wire.BasicCancelOk(tag))
         if consumer is not None:
             self._remove(consumer)
+            consumer.queue.run()
 
     def _remove(self, consumer: Consumer) -> None:
         if consumer.queue.remove_consumer(consumer):
@@ -485,46 +342,25 @@ class BrokerChannel(Receiver):
 
     # -- modes -----------------------------------------------------------------------------
 
-    def confirm_select(self, method: wire.ConfirmSelect) -> None:
-        """See `operations`."""
-        if self._transaction is not None:
-            raise fault(PreconditionFailed, "cannot switch from tx to confirm mode")
-        self._confirming = True
-        if not method.nowait:
-            self.send(wire.ConfirmSelectOk())
-
-    def tx_select(self, method: wire.TxSelect) -> None:
-        """See `operations`."""
-        if self._confirming:
-            raise fault(PreconditionFailed, "cannot switch from confirm to tx mode")
-        if self._transaction is None:
-            self._transaction = _Transaction()
-        self.send(wire.TxSelectOk())
-
-    def _end_transaction(self) -> _Transaction:
-        transaction = self._transaction
-        if transaction is None:
-            raise fault(PreconditionFailed, "channel is not transactional")
-        self._transaction = _Transaction()
-        return transaction
-
     def tx_commit(self, method: wire.TxCommit) -> None:
         """See `operations`; messages that nobody took come back before the answer."""
-        transaction = self._end_transaction()
-        for message, queues, expires_at in transaction.publishes:
-            alive = [queue for queue in queues if not queue.deleted]
-            if alive or not queues:
-                self._enqueue(message, alive, expires_at)
-        for settled, requeue in transaction.settled:
-            if requeue:
-                self._requeue(settled.values())
-            else:
-                self._settle(settled.values())
+        transaction = self.end_transaction()
+        taken = True
+        for message, queues, ttl in transaction.publishes:
+            if not queues:
+                self.unroutable(message)
+            for queue in queues:
+                if not queue.deleted and not queue.publish(message, ttl):
+                    taken = False
+        for settled, outcome in transaction.settled:
+            self._settle(settled.values(), outcome)
+        if not taken:
+            raise fault(PreconditionFailed, "partial tx completion")
         self.send(wire.TxCommitOk())
 
     def tx_rollback(self, method: wire.TxRollback) -> None:
         """See `operations`."""
-        for settled, _ in self._end_transaction().settled:
+        for settled, _ in self.end_transaction().settled:
             self._unacked.update(settled)
             self._lowest = min((self._lowest, *settled))
         self.send(wire.TxRollbackOk())

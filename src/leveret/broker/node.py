@@ -9,14 +9,17 @@ leaves a connection alone until it publishes.
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..exceptions import ConfigurationError, RemoteProtocolError
 from ..protocol import ServerOptions, parse_response
+from .clock import Timers
 from .queue import Usage
 from .replies import ReplyConsumers
-from .vhost import VirtualHost
+from .vhost import DeadLetters, VirtualHost
 
 if TYPE_CHECKING:
     from .session import Session
@@ -118,20 +121,32 @@ class Node:
 
     Args:
         options: see `NodeOptions`.
-        clock: gives the present in seconds, rising.
+        clock: gives the present in seconds, rising; connections live by it.
+        queue_clock: the present for queues, in seconds since 1970, if that is another one.
 
     Attributes:
+        timers: what queues wait for.
         hosts: the virtual hosts by name.
         replies: the consumers of direct replies.
         sessions: the connections, handshakes included.
         alarm: why publishers are held back, None while they are not.
     """
 
-    def __init__(self, options: NodeOptions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        options: NodeOptions,
+        clock: Callable[[], float],
+        queue_clock: Callable[[], float] | None = None,
+    ) -> None:
         self.options = options
         self.clock = clock
         self.usage = Usage()
-        self.hosts = {name: VirtualHost(name, self.usage, clock) for name in options.virtual_hosts}
+        self.timers = Timers(queue_clock or clock, queue_clock or time.time)
+        self._dead: DeadLetters = deque()
+        self.hosts = {
+            name: VirtualHost(name, self.usage, self.timers, self._dead)
+            for name in options.virtual_hosts
+        }
         self.replies = ReplyConsumers()
         self.sessions: dict[Session, None] = {}
         self.alarm: str | None = None
@@ -158,11 +173,20 @@ class Node:
         self._dirty.append(session)
 
     def flush(self) -> None:
-        """Send what there is; after anything that a session did."""
-        while self._dirty:
+        """Publish dead letters and send what there is; after anything that a session did."""
+        while self._dead or self._dirty:
+            while self._dead:
+                host, queue, message, reason = self._dead.popleft()
+                host.publish_dead_letter(queue, message, reason)
             dirty, self._dirty = self._dirty, []
             for session in dirty:
                 session.flush()
+
+    def run_timers(self) -> None:
+        """Do what is due in the queues; at `timers.next_deadline`."""
+        self.timers.run()
+        self.check_memory()
+        self.flush()
 
     # -- alarms ----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ CC and BCC, lists of further routing keys, of which BCC is taken away.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from .. import wire
 from ..exceptions import PreconditionFailed
@@ -19,12 +20,57 @@ from .arguments import MAX_EXPIRY, type_name
 from .faults import fault
 from .replies import REPLY_QUEUE
 
-__all__ = ["expiry", "is_plain", "routing_keys", "with_properties", "without_bcc"]
+if TYPE_CHECKING:
+    from .dead_letters import Death
+
+__all__ = [
+    "AnnotatedMessage",
+    "expiry",
+    "is_plain",
+    "routing_keys",
+    "visible_keys",
+    "with_properties",
+    "without_bcc",
+]
 
 REMEMBERED = 1024
 REMEMBERED_SIZE = 64
 
 _plain: dict[bytes, bool] = {}
+
+
+class AnnotatedMessage(wire.Published):
+    """A message of which the broker knows more than was published.
+
+    Attributes:
+        keys: its routing keys, those in CC included; None for what its properties say.
+        hidden_keys: those of BCC, which a dead letter follows as well.
+        deaths: see `dead_letters`; the latest first.
+        first_death: the oldest of them; None for none.
+    """
+
+    __slots__ = ("deaths", "first_death", "hidden_keys", "keys")
+
+    def __init__(
+        self,
+        channel: int,
+        exchange: str,
+        routing_key: str,
+        mandatory: bool,
+        immediate: bool,
+        raw_properties: bytes,
+        body: bytes,
+        *,
+        keys: tuple[str, ...] | None = None,
+        hidden_keys: tuple[str, ...] = (),
+        deaths: tuple[Death, ...] = (),
+        first_death: Death | None = None,
+    ) -> None:
+        super().__init__(channel, exchange, routing_key, mandatory, immediate, raw_properties, body)
+        self.keys = keys
+        self.hidden_keys = hidden_keys
+        self.deaths = deaths
+        self.first_death = first_death
 
 
 def is_plain(message: wire.Published) -> bool:
@@ -92,8 +138,20 @@ def routing_keys(message: wire.Published) -> list[str]:
                 PreconditionFailed,
                 f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(given)}}}',
             )
-        keys += [key for key in given if isinstance(key, str)]
+        keys += _strings(given)
     return keys
+
+
+def _strings(given: object) -> list[str]:
+    return [key for key in given if isinstance(key, str)] if isinstance(given, list) else []
+
+
+def visible_keys(message: wire.Content) -> tuple[str, ...]:
+    """The routing keys that consumers may know of: without those in BCC."""
+    if isinstance(message, AnnotatedMessage) and message.keys is not None:
+        return message.keys
+    headers = message.properties.headers or {}
+    return (message.routing_key, *_strings(headers.get("CC")))
 
 
 def without_bcc(message: wire.Published) -> wire.Published:
@@ -102,7 +160,16 @@ def without_bcc(message: wire.Published) -> wire.Published:
     if not headers or "BCC" not in headers:
         return message
     left = {name: value for name, value in headers.items() if name != "BCC"}
-    return with_properties(message, message.properties.replace(headers=left))
+    return AnnotatedMessage(
+        message.channel,
+        message.exchange,
+        message.routing_key,
+        message.mandatory,
+        message.immediate,
+        message.properties.replace(headers=left).encode(),
+        message.body,
+        hidden_keys=tuple(_strings(headers["BCC"])),
+    )
 
 
 def with_properties(message: wire.Published, properties: wire.Properties) -> wire.Published:

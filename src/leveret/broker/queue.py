@@ -6,37 +6,55 @@ handed out has a lower position than all that never were; so those that come bac
 of their own, in front, and a message that is requeued is where it was (RabbitMQ, "Queues",
 "Message Ordering").
 
-Consumers take turns. One that has no credit is *parked*: taken out of the rotation until an
-acknowledgement, or room in its transport, gives it credit again. So the cost of a message
-depends neither on how many deliveries are unacknowledged nor on how many consumers wait for
-credit. Credit has three parts (RabbitMQ, "Consumer Prefetch"):
+Consumers take turns; see `consumers` for what credit is. The cost of a message depends neither
+on how many deliveries are unacknowledged nor on how many consumers wait for credit. Those with a
+higher `x-priority` go first for as long as they have credit (RabbitMQ, "Consumer Priorities").
+With `x-single-active-consumer` only one of them is in the rotation, and the others wait for it
+to go (RabbitMQ, "Single Active Consumer").
 
-- the consumer's own prefetch: deliveries of this consumer not settled yet;
-- the receiver's limit, shared by all consumers of a channel (`basic.qos` with `global`);
-- `Receiver.ready`: whether bytes may be written now at all.
+A message with a time to live goes when it is at the front and its time is over, whoever asked
+for the time (RabbitMQ, "Time-To-Live"); a queue with `x-expires` goes when it was not used for
+so long. Both wait for one moment of `Timers`. What else arguments ask of a queue is in `rules`,
+so that a queue without them pays nothing for it.
 
-Consumers that do not acknowledge know only the last one. Those with a higher `x-priority` go
-first for as long as they have credit (RabbitMQ, "Consumer Priorities").
-
-A `Receiver` is where deliveries go: a channel of a session. The session drives the queue:
-`publish`, `take`, `settle`, `requeue`, and `run` after anything that may have set free messages
-or credit. A queue never calls itself from `Receiver.deliver`.
+The session drives the queue: `publish`, `take`, `settle`, `reject`, `requeue`, and `run` after
+anything that may have set free messages or credit. A queue never calls itself from
+`Receiver.deliver`.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from enum import Enum
 
 from ..exceptions import AccessRefused
 from ..wire import Content
+from .clock import Timers
+from .consumers import Consumer
 from .faults import fault
 
-__all__ = ["Consumer", "Entry", "Queue", "Receiver", "Usage"]
+__all__ = ["ENTRY_BYTES", "Entry", "Home", "Queue", "Reason", "Usage", "seconds"]
 
 ENTRY_BYTES = 400
 """What an entry without a body takes, in bytes: measured over 100,000 of them, CPython 3.11."""
+
+EXPIRED_AT_ONCE = 1000
+"""Expired messages that go before others have their turn."""
+
+
+def seconds(milliseconds: object) -> float | None:
+    """A time in an argument, in seconds; None if it is not there."""
+    return milliseconds / 1000 if isinstance(milliseconds, int) else None
+
+
+class Reason(Enum):
+    """Why a message is a dead letter (RabbitMQ, "Dead Letter Exchanges")."""
+
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    MAXLEN = "maxlen"
 
 
 class Usage:
@@ -51,13 +69,32 @@ class Usage:
         self.bytes = 0
 
 
+class Home:
+    """What a queue needs of the place where it lives; a virtual host is one.
+
+    Attributes:
+        usage: where its bytes are counted.
+        timers: the time it lives by.
+    """
+
+    def __init__(self, usage: Usage | None = None, timers: Timers | None = None) -> None:
+        self.usage = usage or Usage()
+        self.timers = timers or Timers()
+
+    def lapsed(self, queue: Queue) -> None:
+        """It is to be deleted, since it was not used for so long."""
+
+    def bury(self, queue: Queue, message: Content, reason: Reason) -> None:
+        """A message has died in it. Must not call a queue."""
+
+
 class Entry:
     """A message in a queue, ready or handed out.
 
     Attributes:
         message: what was published; shared by all the queues that it went to.
         queue: where it is.
-        position: its place in the order of arrival, from 0.
+        position: its place in the order of delivery.
         redelivered: whether it was handed out before.
         expires_at: when it is no longer wanted, on the queue's clock; None for never.
         consumer: who has it; None while it is ready, and for basic.get.
@@ -76,121 +113,6 @@ class Entry:
         self.consumer: Consumer | None = None
 
 
-class Receiver:
-    """Where deliveries go: a channel.
-
-    Attributes:
-        ready: whether a delivery may be written now; `resume` is called when it turns true.
-        limit: deliveries that all consumers together may have unsettled; 0 for any number.
-        outstanding: how many they have.
-        parked: the consumers out of rotation, oldest first.
-    """
-
-    __slots__ = ("limit", "outstanding", "parked", "ready")
-
-    def __init__(self) -> None:
-        self.ready = True
-        self.limit = 0
-        self.outstanding = 0
-        self.parked: dict[Consumer, None] = {}
-
-    def deliver(self, consumer: Consumer, entry: Entry) -> None:
-        """Hand out a message. Must not call the queue."""
-        raise NotImplementedError
-
-    def cancelled(self, consumer: Consumer) -> None:
-        """The consumer's queue is gone. Must not call the queue."""
-        raise NotImplementedError
-
-    def resume(self) -> None:
-        """There is room: let parked consumers go on, for as long as there is."""
-        for consumer in list(self.parked):
-            if not self.ready:
-                return
-            consumer.wake()
-
-    def settled(self) -> None:
-        """The limit has credit: let consumers go on that wait for it, for as long as there is."""
-        for consumer in list(self.parked):
-            if self.limit and self.outstanding >= self.limit:
-                return
-            consumer.wake()
-
-
-class Consumer:
-    """A subscription of a receiver to a queue.
-
-    Attributes:
-        tag: its name on its channel.
-        queue, receiver: what it joins.
-        no_ack: whether a delivery counts as settled at once.
-        exclusive: whether it is to be the queue's only consumer.
-        prefetch: deliveries it may have unsettled; 0 for any number.
-        priority: higher ones go first.
-        arguments: as given to basic.consume.
-        unacked: its deliveries not settled yet.
-        parked: whether it is out of rotation.
-        active: false once it is cancelled.
-    """
-
-    __slots__ = (
-        "active",
-        "arguments",
-        "exclusive",
-        "no_ack",
-        "parked",
-        "prefetch",
-        "priority",
-        "queue",
-        "receiver",
-        "tag",
-        "unacked",
-    )
-
-    def __init__(
-        self,
-        tag: str,
-        queue: Queue,
-        receiver: Receiver,
-        *,
-        no_ack: bool = False,
-        exclusive: bool = False,
-        prefetch: int = 0,
-        priority: int = 0,
-        arguments: Mapping[str, object] | None = None,
-    ) -> None:
-        self.tag = tag
-        self.queue = queue
-        self.receiver = receiver
-        self.no_ack = no_ack
-        self.exclusive = exclusive
-        self.prefetch = prefetch
-        self.priority = priority
-        self.arguments = arguments or {}
-        self.unacked = 0
-        self.parked = False
-        self.active = False
-
-    def can_take(self) -> bool:
-        """Whether it has credit for one more delivery."""
-        receiver = self.receiver
-        if not receiver.ready:
-            return False
-        if self.no_ack:
-            return True
-        if self.prefetch and self.unacked >= self.prefetch:
-            return False
-        return not receiver.limit or receiver.outstanding < receiver.limit
-
-    def wake(self) -> None:
-        """Go on, if it was parked and has credit again."""
-        if self.parked and self.can_take():
-            self.parked = False
-            del self.receiver.parked[self]
-            self.queue.rejoin(self)
-            self.queue.run()
-
-
 class Queue:
     """A queue.
 
@@ -198,24 +120,31 @@ class Queue:
         name: its name; texts: how error texts name it.
         durable, auto_delete, arguments: as declared.
         owner: the connection that it is exclusive to, None if it is not.
-        usage: where its bytes are counted.
-        clock: gives the present in seconds, for messages that expire.
+        home: where it lives.
 
     Attributes:
         consumers: in the order of subscription.
         deleted: true once it is gone; then whatever is settled or requeued is forgotten.
         had_consumers: whether it ever had one, for auto_delete.
         exclusive_consumer: the one that shuts out others.
+        active_consumer: with `x-single-active-consumer`, the only one that gets messages.
+        timer_at: see `Timed`.
     """
 
     __slots__ = (
         "_clock",
+        "_expires",
         "_fresh",
+        "_home",
+        "_lapses_at",
         "_levels",
         "_may_expire",
         "_next_position",
         "_returned",
+        "_single_active",
+        "_timers",
         "_usage",
+        "active_consumer",
         "arguments",
         "auto_delete",
         "consumers",
@@ -226,6 +155,7 @@ class Queue:
         "name",
         "owner",
         "texts",
+        "timer_at",
     )
 
     def __init__(
@@ -237,8 +167,7 @@ class Queue:
         auto_delete: bool = False,
         owner: object = None,
         arguments: Mapping[str, object] | None = None,
-        usage: Usage | None = None,
-        clock: Callable[[], float] = lambda: 0.0,
+        home: Home | None = None,
     ) -> None:
         self.name = name
         self.texts = texts or f"queue '{name}'"
@@ -249,14 +178,22 @@ class Queue:
         self.consumers: dict[Consumer, None] = {}
         self.had_consumers = False
         self.exclusive_consumer: Consumer | None = None
+        self.active_consumer: Consumer | None = None
         self.deleted = False
-        self._usage = usage or Usage()
-        self._clock = clock
-        self._may_expire = False
+        self.timer_at: float | None = None
+        self._home = home or Home()
+        self._usage = self._home.usage
+        self._timers = self._home.timers
+        self._clock = self._timers.clock
+        self._expires = seconds(self.arguments.get("x-expires"))
+        self._lapses_at: float | None = None
+        self._single_active = self.arguments.get("x-single-active-consumer") is True
+        self._may_expire = False  # whether there may be a ready message with a time to live
         self._next_position = 0
         self._fresh: deque[Entry] = deque()  # never handed out
         self._returned: list[tuple[int, Entry]] = []  # a heap; all of it before all of _fresh
         self._levels: dict[int, deque[Consumer]] = {0: deque()}  # by priority, highest first
+        self.touch()
 
     def __repr__(self) -> str:
         ready = len(self._fresh) + len(self._returned)
@@ -264,13 +201,18 @@ class Queue:
 
     # -- messages --------------------------------------------------------------------------
 
-    def publish(self, message: Content, expires_at: float | None = None) -> None:
+    def publish(self, message: Content, ttl: float | None = None) -> bool:
         """A message arrives: hand it out, or keep it.
 
         Args:
             message: what was published.
-            expires_at: when it is no longer wanted, on the clock of the queue.
+            ttl: how long it is wanted, in seconds; None for ever. With 0 it is handed out at
+                once or not at all.
+
+        Returns:
+            Whether the queue took it: it may be full.
         """
+        expires_at = None if ttl is None else self._clock() + ttl
         entry = Entry(message, self, self._next_position, expires_at)
         self._next_position += 1
         self._usage.bytes += len(message.body) + ENTRY_BYTES
@@ -278,16 +220,24 @@ class Queue:
             consumer = self._next_consumer()
             if consumer is not None:
                 self._hand_out(entry, consumer)
-                return
-        if expires_at is not None:
-            self._may_expire = True
+                return True
         self._fresh.append(entry)
+        if ttl is not None:
+            self._expires_some_time(ttl)
+        return True
 
     def take(self) -> Entry | None:
         """The first message, for basic.get; it has no consumer. None when there is none."""
+        if self._expires is not None:
+            self.touch()
         if self._may_expire:
             self._drop_expired()
-        return self._pop() if self._fresh or self._returned else None
+        if not self._fresh and not self._returned:
+            return None
+        entry = self._pop()
+        if self._may_expire:
+            self._set_timer()
+        return entry
 
     def message_count(self) -> int:
         """How many messages are ready."""
@@ -296,7 +246,7 @@ class Queue:
         return len(self._fresh) + len(self._returned)
 
     def settle(self, entry: Entry) -> None:
-        """A message that was handed out is done with: acknowledged, or rejected for good.
+        """A message that was handed out is acknowledged.
 
         Next: `Receiver.settled` if the receiver has a limit, else `Consumer.wake`.
         """
@@ -305,6 +255,10 @@ class Queue:
         if consumer is not None:
             consumer.unacked -= 1
             consumer.receiver.outstanding -= 1
+
+    def reject(self, entry: Entry) -> None:
+        """A message that was handed out is rejected for good. Next: as for `settle`."""
+        self.settle(entry)
 
     def requeue(self, entry: Entry) -> None:
         """A message that was handed out is ready again, in its place. Next: `run`."""
@@ -317,9 +271,10 @@ class Queue:
             self._usage.bytes -= len(entry.message.body) + ENTRY_BYTES
             return
         entry.redelivered = True
+        heapq.heappush(self._returned, (entry.position, entry))
         if entry.expires_at is not None:
             self._may_expire = True
-        heapq.heappush(self._returned, (entry.position, entry))
+            self._set_timer()
 
     def purge(self) -> int:
         """Forget what is ready.
@@ -340,12 +295,14 @@ class Queue:
         while self._fresh or self._returned:
             consumer = self._next_consumer()
             if consumer is None:
-                return
+                break
             if self._may_expire:
                 self._drop_expired()
                 if not self._fresh and not self._returned:
                     return
             self._hand_out(self._pop(), consumer)
+        if self._may_expire:
+            self._set_timer()
 
     def _pop(self) -> Entry:
         if self._returned:
@@ -365,15 +322,57 @@ class Queue:
     def _forget(self, entries: Iterable[Entry]) -> None:
         self._usage.bytes -= sum(len(entry.message.body) + ENTRY_BYTES for entry in entries)
 
-    def _drop_expired(self) -> None:
-        """Expired messages go when they reach the front (RabbitMQ, "Time-To-Live")."""
+    # -- time ------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """The queue is used: with `x-expires`, and without consumers, its time starts anew.
+
+        Declaring it, getting from it, and the end of a channel that had messages of it count as
+        use; publishing and acknowledging do not (RabbitMQ, "Time-To-Live", "Queue TTL").
+        """
+        if self._expires is None or self.consumers or self.deleted:
+            return
+        self._lapses_at = self._clock() + self._expires
+        self._timers.at_latest(self, self._lapses_at)
+
+    def on_time(self) -> None:
+        """See `Timed`: the queue goes if nobody used it, or expired messages go."""
+        if self._lapses_at is not None and self._lapses_at <= self._clock():
+            self._home.lapsed(self)
+            return
+        if self._may_expire:
+            self._drop_expired(EXPIRED_AT_ONCE)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Wait for the next thing to do: the first message expires, or the queue lapses."""
+        if self._lapses_at is not None:
+            self._timers.at_latest(self, self._lapses_at)
+        if self._fresh or self._returned:
+            first = self._returned[0][1] if self._returned else self._fresh[0]
+            if first.expires_at is not None:
+                self._timers.at_latest(self, first.expires_at)
+
+    def _expires_some_time(self, ttl: float) -> None:
+        """A message with a time to live was kept."""
+        self._may_expire = True
+        if ttl <= 0:
+            self._drop_expired()
+        self._set_timer()
+
+    def _drop_expired(self, limit: int = -1) -> None:
+        """Expired messages go when they reach the front, at most so many at once."""
         now = self._clock()
         while self._fresh or self._returned:
             entry = self._returned[0][1] if self._returned else self._fresh[0]
-            if entry.expires_at is None or entry.expires_at > now:
+            if entry.expires_at is None or entry.expires_at > now or not limit:
                 return
-            self._forget([self._pop()])
+            limit -= 1
+            self._expire(self._pop())
         self._may_expire = False
+
+    def _expire(self, entry: Entry) -> None:
+        self._usage.bytes -= len(entry.message.body) + ENTRY_BYTES
 
     # -- consumers -------------------------------------------------------------------------
 
@@ -381,19 +380,29 @@ class Queue:
         """Subscribe a consumer. Next: answer basic.consume, then `run`.
 
         Raises:
-            AccessRefused: the queue is in exclusive use, or is to be and has consumers.
+            AccessRefused: the queue is in exclusive use, or is to be and has consumers, or lets
+                one consumer at a time have messages anyway.
         """
-        if self.exclusive_consumer is not None or (consumer.exclusive and self.consumers):
+        if self.exclusive_consumer is not None or (
+            consumer.exclusive and (self.consumers or self._single_active)
+        ):
             raise fault(AccessRefused, f"{self.texts} in exclusive use")
         if consumer.exclusive:
             self.exclusive_consumer = consumer
         self.consumers[consumer] = None
         self.had_consumers = True
+        self._lapses_at = None
         consumer.active = True
-        self.rejoin(consumer)
+        if not self._single_active:
+            self.rejoin(consumer)
+        elif self.active_consumer is None:
+            self.active_consumer = consumer
+            self.rejoin(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> bool:
         """Cancel a consumer; what it has stays with it until it is settled or requeued.
+
+        Next: `run`, since another one may be the active consumer now.
 
         Returns:
             Whether the queue is to be deleted now, because it is `auto_delete`.
@@ -401,7 +410,12 @@ class Queue:
         if not consumer.active:
             return False
         self._take_out(consumer)
-        return self.auto_delete and not self.consumers
+        if self.consumers:
+            if self._single_active and self.active_consumer is None:
+                self._activate()
+            return False
+        self.touch()
+        return self.auto_delete
 
     def delete(self) -> int:
         """The queue is gone: its consumers are cancelled, its messages forgotten.
@@ -411,6 +425,8 @@ class Queue:
         """
         count = self.purge()
         self.deleted = True
+        self._lapses_at = None
+        self._timers.cancel(self)
         for consumer in list(self.consumers):
             self._take_out(consumer)
             consumer.receiver.cancelled(consumer)
@@ -424,8 +440,15 @@ class Queue:
         if consumer.parked:
             consumer.parked = False
             del consumer.receiver.parked[consumer]
-        else:
+        elif not self._single_active or self.active_consumer is consumer:
             self._levels[consumer.priority].remove(consumer)
+        if self.active_consumer is consumer:
+            self.active_consumer = None
+
+    def _activate(self) -> None:
+        """The next one is the single active consumer: the oldest of the highest priority."""
+        self.active_consumer = max(self.consumers, key=lambda consumer: consumer.priority)
+        self.rejoin(self.active_consumer)
 
     def rejoin(self, consumer: Consumer) -> None:
         """Into the rotation, last in turn. Next: `run`."""

@@ -15,11 +15,13 @@ import secrets
 from typing import Protocol
 
 from .. import wire
-from .vhost import REPLY_QUEUE_PREFIX
 
-__all__ = ["REPLY_QUEUE", "ReplyConsumer", "ReplyConsumers"]
+__all__ = ["REPLY_QUEUE", "REPLY_QUEUE_PREFIX", "ReplyConsumer", "ReplyConsumers"]
 
 REPLY_QUEUE = "amq.rabbitmq.reply-to"
+REPLY_QUEUE_PREFIX = f"{REPLY_QUEUE}."
+"""Names of queues that are no queues: the consumers of direct replies."""
+
 _FORM = re.compile(re.escape(REPLY_QUEUE_PREFIX) + r"[A-Za-z0-9+/]{43}=\.[A-Za-z0-9+/]{22}==")
 
 

@@ -1,9 +1,10 @@
-"""The embedded broker with its sockets: in a running event loop, or in a thread of its own.
+"""The embedded broker with its sockets, in a running event loop.
 
 `AsyncBroker` listens in the loop that starts it; each connection is an `asyncio.Protocol` that
-hands bytes to a `Session` and sets a timer for its next deadline. `Broker` is the same in a
-thread with a loop of its own, for callers without one. Both are context managers, and both may
-be started again after they were stopped: everything in memory is gone then.
+hands bytes to a `Session` and sets a timer for its next deadline. One more timer is for the next
+thing that a queue has to do by itself, unless a `VirtualClock` says when that is. A broker is a
+context manager, and may be started again after it was stopped: everything in memory is gone then.
+`threaded.Broker` is the same in a thread with a loop of its own, for callers without one.
 
 No wait is without a deadline: stopping closes each connection (320), gives the clients a moment
 to agree, and breaks what is left.
@@ -16,17 +17,17 @@ import concurrent.futures
 import contextlib
 import logging
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar, cast
 from urllib.parse import quote
 
 from ..exceptions import ConfigurationError, DeadlineExceeded, LocalProtocolError
+from .clock import VirtualClock
 from .node import Node, NodeOptions
 from .session import Session
 
-__all__ = ["AsyncBroker", "Broker"]
+__all__ = ["ANSWER_SECONDS", "AsyncBroker"]
 
 logger = logging.getLogger("leveret.broker")
 
@@ -34,7 +35,7 @@ BACKLOG = 511
 STOP_SECONDS = 2.0
 LINGER_SECONDS = 2.0
 TLS_SECONDS = 10.0
-START_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 WRITE_BUFFER = 256 * 1024
 SHUTDOWN = "broker forced connection closure with reason 'shutdown'"
 
@@ -171,6 +172,7 @@ class AsyncBroker:
         max_message_size: bytes of a message body.
         memory_limit: bytes that messages may take before publishers are held back; None for
             sixty per cent of the machine's memory, 0 for no limit.
+        clock: the time that queues live by, if it is not to pass by itself.
 
     Raises:
         ConfigurationError: a number out of range, no user, no virtual host.
@@ -189,6 +191,7 @@ class AsyncBroker:
         frame_max: int = 131072,
         max_message_size: int = 16 * 1024 * 1024,
         memory_limit: int | None = None,
+        clock: VirtualClock | None = None,
     ) -> None:
         self._options = NodeOptions(
             users=users,
@@ -204,7 +207,10 @@ class AsyncBroker:
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context
+        self._clock = clock
         self._node: Node | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.Handle | None = None
         self._server: asyncio.Server | None = None
         self._port = port
         self._none_left: asyncio.Event | None = None
@@ -238,7 +244,7 @@ class AsyncBroker:
         if self._server is not None:
             raise LocalProtocolError("the broker was started already")
         loop = asyncio.get_running_loop()
-        node = Node(self._options, loop.time)
+        node = Node(self._options, loop.time, self._clock)
         self._server = await loop.create_server(
             lambda: _Connection(self, node),
             self._host,
@@ -248,7 +254,10 @@ class AsyncBroker:
             ssl_handshake_timeout=None if self._ssl_context is None else TLS_SECONDS,
             ssl_shutdown_timeout=None if self._ssl_context is None else STOP_SECONDS,
         )
-        self._node = node
+        self._node, self._loop = node, loop
+        node.timers.on_earlier = self._set_timer
+        if self._clock is not None:
+            self._clock.attach(self)
         self._port = self._server.sockets[0].getsockname()[1]
         logger.info("listening at %s:%d", self._host, self._port)
 
@@ -269,7 +278,11 @@ class AsyncBroker:
                 await asyncio.wait_for(self._none_left.wait(), timeout)
         self.drop_connections()
         await asyncio.sleep(0)  # their transports end in the next turn of the loop
-        self._node = None
+        if self._clock is not None:
+            self._clock.detach(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._node = self._timer = None
         logger.info("stopped")
 
     def connection_made(self, connection: _Connection) -> None:
@@ -281,6 +294,65 @@ class AsyncBroker:
         self._connections.discard(connection)
         if not self._connections and self._none_left is not None:
             self._none_left.set()
+
+    # -- time ------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        """Wait for what queues have to do next; by a clock that stands, only for what is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        node, loop = self._node, self._loop
+        if node is None or loop is None:
+            return
+        deadline = node.timers.next_deadline()
+        if deadline is None:
+            return
+        if self._clock is None:
+            self._timer = loop.call_at(deadline, self._tick)
+        elif deadline <= self._clock():
+            self._timer = loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._running().run_timers()
+        self._set_timer()
+
+    def call(self, function: Callable[[], R]) -> R:
+        """Run something in the broker's loop, from any thread.
+
+        Raises:
+            LocalProtocolError: the broker is not running.
+            DeadlineExceeded: it did not answer in `ANSWER_SECONDS`.
+        """
+        loop = self._loop
+        if loop is None or self._node is None:
+            raise LocalProtocolError("the broker is not running")
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is loop:
+            return function()
+
+        async def run() -> R:
+            return function()
+
+        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        try:
+            return future.result(ANSWER_SECONDS)
+        except concurrent.futures.TimeoutError:
+            raise DeadlineExceeded(f"the broker did not answer within {ANSWER_SECONDS} s") from None
+
+    def next_deadline(self) -> float | None:
+        """For a `VirtualClock`: when a queue has something to do."""
+        return self.call(self._running().timers.next_deadline)
+
+    def run_timers(self) -> None:
+        """For a `VirtualClock`: do what is due."""
+        self.call(self._tick)
+
+    # -- connections -----------------------------------------------------------------------
 
     @property
     def connection_count(self) -> int:
@@ -347,171 +419,3 @@ class AsyncBroker:
         if self._node is None:
             raise LocalProtocolError("the broker is not running")
         return self._node
-
-
-class Broker:
-    """A broker in a thread of its own.
-
-        with Broker() as broker:
-            ...  # connect to broker.url
-
-    The arguments are those of `AsyncBroker`. Every method may be called from any thread.
-    """
-
-    def __init__(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        *,
-        users: Mapping[str, str] | None = None,
-        virtual_hosts: Iterable[str] = ("/",),
-        ssl_context: ssl.SSLContext | None = None,
-        heartbeat: int = 60,
-        channel_max: int = 2047,
-        frame_max: int = 131072,
-        max_message_size: int = 16 * 1024 * 1024,
-        memory_limit: int | None = None,
-    ) -> None:
-        self._broker = AsyncBroker(
-            host,
-            port,
-            users=users,
-            virtual_hosts=virtual_hosts,
-            ssl_context=ssl_context,
-            heartbeat=heartbeat,
-            channel_max=channel_max,
-            frame_max=frame_max,
-            max_message_size=max_message_size,
-            memory_limit=memory_limit,
-        )
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-
-    def __repr__(self) -> str:
-        return repr(self._broker).replace("AsyncBroker", type(self).__name__)
-
-    def __enter__(self) -> Broker:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self, timeout: float = START_SECONDS) -> None:
-        """Listen; back when clients can connect.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            OSError: the address cannot be had.
-            LocalProtocolError: the broker was started already.
-            DeadlineExceeded: it did not come up in time.
-        """
-        if self._thread is not None:
-            raise LocalProtocolError("the broker was started already")
-        started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(started)), name="leveret-broker", daemon=True
-        )
-        self._thread.start()
-        try:
-            started.result(timeout)
-        except concurrent.futures.TimeoutError:
-            raise DeadlineExceeded(f"the broker did not start within {timeout} s") from None
-        except BaseException:
-            self._thread.join(timeout)
-            self._thread = None
-            raise
-
-    async def _run(self, started: concurrent.futures.Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        try:
-            await self._broker.start()
-        except Exception as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        await self._stopping.wait()
-        await self._broker.stop()
-
-    def stop(self, timeout: float = START_SECONDS) -> None:
-        """Close every connection (320), listen no more, end the thread.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            DeadlineExceeded: the thread did not end in time.
-        """
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        assert self._loop is not None
-        assert self._stopping is not None
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        thread.join(timeout)
-        if thread.is_alive():
-            raise DeadlineExceeded(f"the broker did not stop within {timeout} s")
-
-    def _call(self, function: Callable[[], R], timeout: float = START_SECONDS) -> R:
-        """Run something in the broker's thread."""
-        if self._thread is None or self._loop is None:
-            raise LocalProtocolError("the broker is not running")
-
-        async def run() -> R:
-            return function()
-
-        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        try:
-            return future.result(timeout)
-        except concurrent.futures.TimeoutError:
-            raise DeadlineExceeded(f"the broker did not answer within {timeout} s") from None
-
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return self._broker.host
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; the one asked for before it has started."""
-        return self._broker.port
-
-    @property
-    def url(self) -> str:
-        """A URL to connect to, with the first user and the first virtual host."""
-        return self._broker.url
-
-    def url_for(self, user: str | None = None, virtual_host: str | None = None) -> str:
-        """A URL to connect to; see `AsyncBroker.url_for`."""
-        return self._broker.url_for(user, virtual_host)
-
-    @property
-    def connection_count(self) -> int:
-        """How many clients are connected, handshakes included."""
-        return self._broker.connection_count
-
-    def block(self, reason: str = "low on memory") -> None:
-        """Hold publishers back; see `AsyncBroker.block`."""
-        self._call(lambda: self._broker.block(reason))
-
-    def unblock(self) -> None:
-        """The end of `block`."""
-        self._call(self._broker.unblock)
-
-    def close_connections(self, reason: str = "closed by an operator") -> None:
-        """Close every connection in good form (320), as an operator does."""
-        self._call(lambda: self._broker.close_connections(reason))
-
-    def drop_connections(self) -> None:
-        """Break every connection without a word, as a network does."""
-        self._call(self._broker.drop_connections)

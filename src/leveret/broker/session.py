@@ -44,6 +44,7 @@ from .channel import BrokerChannel
 from .faults import fault, reply_text
 from .node import MECHANISMS, Node
 from .operations import METHODS
+from .publisher import Publisher
 from .vhost import VirtualHost
 
 __all__ = ["DELIVERY_BYTES", "REPLY_BYTES", "Session", "Transport"]
@@ -111,7 +112,7 @@ class Session:
         self._host: VirtualHost | None = None
         self._user = ""
         self._channels: dict[int, BrokerChannel] = {}
-        self._confirming: list[BrokerChannel] = []
+        self._confirming: list[Publisher] = []
         self._writable = True  # whether deliveries may be written
         self._paused = False  # the transport is full
         self._is_dirty = False
@@ -121,7 +122,6 @@ class Session:
         self._ended = False
         self._failure: EncodeError | None = None
         self._in_peace = True  # it ended, or may yet end, without an error
-        self.clock = node.clock
         self.replies = node.replies
         self.max_message = node.options.max_message_size
         node.sessions[self] = None
@@ -238,7 +238,7 @@ class Session:
         self._failure = error
         self.delivered()
 
-    def confirm_later(self, channel: BrokerChannel) -> None:
+    def confirm_later(self, channel: Publisher) -> None:
         """A channel has publishes to confirm once all that came is read."""
         self._confirming.append(channel)
 

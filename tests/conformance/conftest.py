@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
-
-from leveret import NotImplementedByPeer
 
 GRACE_SECONDS = 5.0
 
@@ -21,15 +19,3 @@ def no_thread_left_behind() -> Iterator[None]:
         if thread.name.startswith("leveret ") or thread.name == "proxy":
             thread.join(GRACE_SECONDS)
             assert not thread.is_alive(), f"thread left behind: {thread.name}"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Queue arguments that the embedded broker refuses (540) are expected failures, by name."""
-    try:
-        return (yield)
-    except NotImplementedByPeer as error:
-        name = getattr(pyfuncitem.funcargs.get("broker"), "name", None)
-        if name == "embedded" and error.operation == "queue.declare":
-            pytest.xfail(f"the embedded broker says: {error.reply_text}")
-        raise

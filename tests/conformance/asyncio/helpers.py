@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import leveret.asyncio as client
-from leveret import Delivery
+from leveret import Delivery, Properties
 from leveret.exceptions import ConnectionClosedError
 
 from ...support.brokers import BrokerUnderTest
@@ -78,6 +78,27 @@ async def fill(channel: client.Channel, queue: str, *bodies: bytes) -> None:
             return found.message_count >= len(bodies)
 
         await eventually(is_full)
+
+
+async def with_grave(channel: client.Channel, **arguments: object) -> tuple[str, str]:
+    """A queue, and the one where its messages are seen when they die."""
+    dead = await exclusive_queue(channel)
+    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    return await exclusive_queue(channel, **(letters | arguments)), dead
+
+
+async def put(channel: client.Channel, queue: str, body: bytes, **properties: Any) -> None:
+    """A message with properties by name; go on when the broker has it."""
+    given = Properties(**properties)
+    await channel.publish(body, routing_key=queue, properties=given, persistent=False)
+
+
+async def drained(channel: client.Channel, queue: str) -> list[bytes]:
+    """The bodies of all that is there, taken away."""
+    found = []
+    while (delivery := await channel.get(queue, no_ack=True)) is not None:
+        found.append(delivery.body)
+    return found
 
 
 async def count(channel: client.Channel, queue: str) -> int:

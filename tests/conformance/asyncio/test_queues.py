@@ -8,7 +8,6 @@ from leveret import (
     AccessRefused,
     NotFound,
     PreconditionFailed,
-    Properties,
     ResourceLocked,
 )
 
@@ -20,7 +19,6 @@ from .helpers import (
     exclusive_queue,
     fill,
     get,
-    has,
     open_channel,
     open_connection,
     shared_queue,
@@ -109,9 +107,7 @@ async def test_declaring_it_otherwise(broker: BrokerUnderTest) -> None:
         async with open_connection(broker) as connection:
             channel = await connection.channel()
             with pytest.raises(PreconditionFailed) as caught:
-                await channel.queue_declare(
-                    queue, durable=True, arguments={"x-message-ttl": 60001}
-                )
+                await channel.queue_declare(queue, durable=True, arguments={"x-message-ttl": 60001})
             assert caught.value.reply_text == (
                 f"PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' {where}: "
                 "received '60001' but current is '60000'"
@@ -225,50 +221,6 @@ async def test_delete_with_conditions(broker: BrokerUnderTest) -> None:
         (await consumer.get()).ack()
         await consumer.cancel()
         await channel.queue_delete(queue, if_unused=True, if_empty=True)
-
-
-async def test_max_length_drops_the_oldest(broker: BrokerUnderTest) -> None:
-    async with open_channel(broker) as channel:
-        queue = await exclusive_queue(channel, **{"x-max-length": 2})
-        for number in range(4):
-            await channel.publish(b"%d" % number, routing_key=queue, persistent=False)
-        await has(channel, queue, 2)
-        assert (await get(channel, queue, no_ack=True)).body == b"2"
-
-
-async def test_messages_expire(broker: BrokerUnderTest) -> None:
-    async with open_channel(broker) as channel:
-        dead = await exclusive_queue(channel)
-        queue = await exclusive_queue(
-            channel,
-            **{
-                "x-message-ttl": 20,
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": dead,
-            },
-        )
-        await channel.publish(b"old", routing_key=queue, persistent=False)
-        delivery = await get(channel, dead, no_ack=True)
-        assert delivery.body == b"old"
-        deaths = delivery.headers["x-death"]
-        assert isinstance(deaths, list)
-        assert deaths[0]["reason"] == "expired"
-        assert deaths[0]["queue"] == queue
-        assert deaths[0]["count"] == 1
-
-
-async def test_priorities(broker: BrokerUnderTest) -> None:
-    async with open_channel(broker) as channel:
-        queue = await exclusive_queue(channel, **{"x-max-priority": 5})
-        for priority in (1, 5, 3):
-            await channel.publish(
-                b"%d" % priority,
-                routing_key=queue,
-                properties=Properties(priority=priority),
-                persistent=False,
-            )
-        bodies = [(await get(channel, queue, no_ack=True)).body for _ in range(3)]
-        assert bodies == [b"5", b"3", b"1"]
 
 
 async def test_permissions(broker: BrokerUnderTest) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import leveret as client
-from leveret import Delivery
+from leveret import Delivery, Properties
 from leveret.exceptions import ConnectionClosedError
 
 from ...support.brokers import BrokerUnderTest
@@ -79,6 +79,27 @@ def fill(channel: client.Channel, queue: str, *bodies: bytes) -> None:
             return found.message_count >= len(bodies)
 
         eventually(is_full)
+
+
+def with_grave(channel: client.Channel, **arguments: object) -> tuple[str, str]:
+    """A queue, and the one where its messages are seen when they die."""
+    dead = exclusive_queue(channel)
+    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    return exclusive_queue(channel, **(letters | arguments)), dead
+
+
+def put(channel: client.Channel, queue: str, body: bytes, **properties: Any) -> None:
+    """A message with properties by name; go on when the broker has it."""
+    given = Properties(**properties)
+    channel.publish(body, routing_key=queue, properties=given, persistent=False)
+
+
+def drained(channel: client.Channel, queue: str) -> list[bytes]:
+    """The bodies of all that is there, taken away."""
+    found = []
+    while (delivery := channel.get(queue, no_ack=True)) is not None:
+        found.append(delivery.body)
+    return found
 
 
 def count(channel: client.Channel, queue: str) -> int:

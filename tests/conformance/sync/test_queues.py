@@ -9,7 +9,6 @@ from leveret import (
     AccessRefused,
     NotFound,
     PreconditionFailed,
-    Properties,
     ResourceLocked,
 )
 
@@ -21,7 +20,6 @@ from .helpers import (
     exclusive_queue,
     fill,
     get,
-    has,
     open_channel,
     open_connection,
     shared_queue,
@@ -110,9 +108,7 @@ def test_declaring_it_otherwise(broker: BrokerUnderTest) -> None:
         with open_connection(broker) as connection:
             channel = connection.channel()
             with pytest.raises(PreconditionFailed) as caught:
-                channel.queue_declare(
-                    queue, durable=True, arguments={"x-message-ttl": 60001}
-                )
+                channel.queue_declare(queue, durable=True, arguments={"x-message-ttl": 60001})
             assert caught.value.reply_text == (
                 f"PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' {where}: "
                 "received '60001' but current is '60000'"
@@ -226,50 +222,6 @@ def test_delete_with_conditions(broker: BrokerUnderTest) -> None:
         (consumer.get()).ack()
         consumer.cancel()
         channel.queue_delete(queue, if_unused=True, if_empty=True)
-
-
-def test_max_length_drops_the_oldest(broker: BrokerUnderTest) -> None:
-    with open_channel(broker) as channel:
-        queue = exclusive_queue(channel, **{"x-max-length": 2})
-        for number in range(4):
-            channel.publish(b"%d" % number, routing_key=queue, persistent=False)
-        has(channel, queue, 2)
-        assert (get(channel, queue, no_ack=True)).body == b"2"
-
-
-def test_messages_expire(broker: BrokerUnderTest) -> None:
-    with open_channel(broker) as channel:
-        dead = exclusive_queue(channel)
-        queue = exclusive_queue(
-            channel,
-            **{
-                "x-message-ttl": 20,
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": dead,
-            },
-        )
-        channel.publish(b"old", routing_key=queue, persistent=False)
-        delivery = get(channel, dead, no_ack=True)
-        assert delivery.body == b"old"
-        deaths = delivery.headers["x-death"]
-        assert isinstance(deaths, list)
-        assert deaths[0]["reason"] == "expired"
-        assert deaths[0]["queue"] == queue
-        assert deaths[0]["count"] == 1
-
-
-def test_priorities(broker: BrokerUnderTest) -> None:
-    with open_channel(broker) as channel:
-        queue = exclusive_queue(channel, **{"x-max-priority": 5})
-        for priority in (1, 5, 3):
-            channel.publish(
-                b"%d" % priority,
-                routing_key=queue,
-                properties=Properties(priority=priority),
-                persistent=False,
-            )
-        bodies = [(get(channel, queue, no_ack=True)).body for _ in range(3)]
-        assert bodies == [b"5", b"3", b"1"]
 
 
 def test_permissions(broker: BrokerUnderTest) -> None:

@@ -24,6 +24,7 @@ def write_svg(report: Report, path: Path) -> None:
     figure, panels = pyplot.subplots(
         len(groups), 1, figsize=(13, 4.2 * len(groups)), squeeze=False, layout="constrained"
     )
+    colour = mpl.colormaps["tab20"]  # by client: a panel may lack some
     width = 0.85 / max(1, len(report.titles))
     for group, (axes,) in zip(groups, panels, strict=True):
         for place, (client, title) in enumerate(report.titles.items()):
@@ -34,7 +35,8 @@ def write_svg(report: Report, path: Path) -> None:
                     offsets.append(index + (place - (len(report.titles) - 1) / 2) * width)
                     heights.append(summary.median)
                     spreads.append((summary.spread or 0.0) * summary.median)
-            axes.bar(offsets, heights, width, yerr=spreads, label=title, error_kw={"lw": 0.8})
+            look = {"color": colour(place % colour.N), "error_kw": {"lw": 0.8}}
+            axes.bar(offsets, heights, width, yerr=spreads, label=title, **look)
         axes.set_yscale("log")
         axes.set_ylabel("client CPU per message, µs")
         axes.set_xticks(range(len(group.jobs)), group.jobs)

@@ -230,3 +230,14 @@ def test_the_commands_of_the_document_are_understood() -> None:
     listed = re.search(r"^\| Suite .*?\n\n", words, re.MULTILINE | re.DOTALL)
     assert listed is not None
     assert set(re.findall(r"^\| `(\w+)`", listed[0], re.MULTILINE)) == set(Suite)
+
+
+def test_the_plot_has_every_client_and_every_table(tmp_path: Path) -> None:
+    plot = pytest.importorskip("bench.plot")
+    if not plot.available():
+        pytest.skip("matplotlib is not installed")
+    path = tmp_path / "run.svg"
+    plot.write_svg(report(), path)
+    words = path.read_text(encoding="utf-8")
+    assert all(f"<!-- {title} -->" in words for title in report().titles.values())
+    assert all(f"<!-- {group.title} -->" in words for group in report().groups)

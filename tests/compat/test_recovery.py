@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
+import uuid
 
 import pytest
 from tests.support.proxy import Proxy
@@ -12,24 +14,35 @@ from leveret.compat import amqp
 
 kombu = pytest.importorskip("kombu")
 
+pytest.importorskip("amqp")
+
 MESSAGES = 200
+POLICY = {"max_retries": 20, "interval_start": 0.01, "interval_step": 0.01}
+COLUMNS = {"py-amqp": "pyamqp", "leveret": "leveret.compat.kombu:Transport"}
+
+
+def kombu_connection(column, url, **options):
+    """A connection on one of the two; nothing is installed for the other tests."""
+    made = kombu.Connection(url, transport=COLUMNS[column], transport_options=options)
+    assert made.transport.driver_name == column
+    return made
 
 
 @pytest.fixture
-def transport(monkeypatch):
-    """Kombu's transport on Leveret; nothing is installed for the other tests."""
-    from leveret.compat.kombu import Transport
+def name(channel):
+    """The name of a queue that outlives its connections."""
+    made = f"recovery-{uuid.uuid4().hex}"
+    channel.queue_declare(made, durable=True, auto_delete=False)
+    yield made
+    channel.queue_delete(made)
 
-    return Transport
 
-
-def test_no_message_is_lost_over_a_cut_connection(broker, transport):
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_message_is_lost_over_a_cut_connection(broker, name, column):
     """Publishes with confirms and retries, consumes with acks; the network is cut three times."""
-    name = "recovery"
     with Proxy(broker.url) as proxy:
-        options = {"confirm_publish": True}
-        connection = kombu.Connection(proxy.url, transport=transport, transport_options=options)
-        queue = kombu.Queue(name, durable=False, auto_delete=False)
+        connection = kombu_connection(column, proxy.url, confirm_publish=True)
+        queue = kombu.Queue(name, durable=True, auto_delete=False)
         seen = set()
 
         def on_message(body, message):
@@ -37,7 +50,6 @@ def test_no_message_is_lost_over_a_cut_connection(broker, transport):
             message.ack()
 
         producer = connection.Producer()
-        policy = {"max_retries": 10, "interval_start": 0.01, "interval_step": 0.01}
         for number in range(MESSAGES):
             if number in (50, 100):
                 proxy.cut(reset=True)
@@ -46,7 +58,7 @@ def test_no_message_is_lost_over_a_cut_connection(broker, transport):
                 routing_key=name,
                 declare=[queue],
                 retry=True,
-                retry_policy=policy,
+                retry_policy=POLICY,
             )
         consumer = connection.Consumer(queue, callbacks=[on_message], prefetch_count=20)
         consumer.consume()
@@ -54,7 +66,7 @@ def test_no_message_is_lost_over_a_cut_connection(broker, transport):
         def drain(conn, timeout):
             conn.drain_events(timeout=timeout)
 
-        safely = connection.ensure(consumer, drain, **policy)
+        safely = connection.ensure(consumer, drain, **POLICY)
         cut = False
         deadline = time.monotonic() + 30
         while len(seen) < MESSAGES and time.monotonic() < deadline:
@@ -67,8 +79,38 @@ def test_no_message_is_lost_over_a_cut_connection(broker, transport):
                 pass
         assert seen == set(range(MESSAGES))
         consumer.cancel()
-        queue(connection.default_channel).delete()
         connection.release()
+
+
+def lost_without_confirms(broker, channel, name, column):
+    """Ten of sixty publishes are on their way when the connection is reset; what is lost."""
+    with Proxy(broker.url) as proxy:
+        connection = kombu_connection(column, proxy.url)
+        producer = connection.Producer()
+
+        def publish(numbers):
+            for number in numbers:
+                producer.publish(number, routing_key=name, retry=True, retry_policy=POLICY)
+
+        publish(range(30))
+        kombu.Queue(name, channel=connection.default_channel).queue_declare(passive=True)
+        proxy.hold_to_broker()  # the thirty have arrived: the answer came after them
+        publish(range(30, 40))
+        proxy.cut(reset=True)
+        assert select.select([connection.connection.sock], [], [], 10)[0]
+        proxy.release()
+        publish(range(40, 60))
+        connection.close()
+        connection.release()
+    came = set()
+    while (message := channel.basic_get(name, no_ack=True)) is not None:
+        came.add(int(message.body))
+    return set(range(60)) - came
+
+
+def test_what_is_on_its_way_is_lost_to_both_and_no_more(broker, channel, name):
+    lost = {column: lost_without_confirms(broker, channel, name, column) for column in COLUMNS}
+    assert lost["leveret"] <= lost["py-amqp"] <= set(range(30, 40)), lost
 
 
 def test_a_reset_connection_is_an_os_error_and_then_closed(broker):

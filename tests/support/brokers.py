@@ -72,6 +72,10 @@ class BrokerUnderTest(ABC):
     def close_connections(self, reason: str) -> None:
         """Close every connection of this run, as an operator does."""
 
+    def restart(self) -> None:
+        """Stop taking connections, end those that are open, and come back."""
+        raise NotImplementedError(f"{self.name} has nothing to come back with")
+
     @abstractmethod
     def start(self) -> None:
         """Make ready for a run."""
@@ -151,6 +155,10 @@ class RabbitMQ(BrokerUnderTest):
 
     def stop(self) -> None:
         self._ctl("delete_vhost", self.vhost)
+
+    def restart(self) -> None:
+        self._ctl("stop_app")
+        self._ctl("start_app")
 
     def block(self) -> None:
         self._ctl("set_vm_memory_high_watermark", "0.0000001")

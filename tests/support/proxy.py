@@ -90,6 +90,7 @@ class Proxy:
             with contextlib.suppress(OSError):
                 if reset:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    sock.shutdown(socket.SHUT_RD)  # a pump in select() would keep it open
                 else:
                     sock.shutdown(socket.SHUT_RDWR)
         for sock in sockets:
@@ -104,7 +105,11 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            broker = socket.create_connection(self._target)
+            try:
+                broker = socket.create_connection(self._target)
+            except OSError:  # it is not there just now: nor is the proxy
+                client.close()
+                continue
             for sock in (client, broker):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
@@ -134,5 +139,9 @@ class Proxy:
                 target.sendall(data)
         except (OSError, ValueError):
             pass
+        with self._lock:
+            was_cut = source not in self._sockets
+        if was_cut and not self._closing:
+            return  # a farewell would come before the reset
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR if self._closing else socket.SHUT_WR)

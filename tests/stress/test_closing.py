@@ -76,7 +76,7 @@ def test_close_while_others_wait(server: str, what: str) -> None:
             thread.start()
         started.wait(5)
         end = time.monotonic() + 5
-        while len(connection._core._waiting) < 2 and time.monotonic() < end:
+        while len(connection._core._asking) < 2 and time.monotonic() < end:
             threading.Event().wait(0.01)
         closing = threading.Thread(
             target=channel.close if what == "channel" else connection.close, daemon=True

@@ -68,11 +68,12 @@ class Channel(Topology):
                 channel. It may have arrived.
             ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
         """
-        body = check_body(body)
+        if body.__class__ is not bytes:
+            body = check_body(body)
         deadline = self.deadline(timeout)
         core = self.core
         publication = Publication(self, exchange, routing_key, body, mandatory)
-        if not core.may_publish(self):
+        if core.held and not core.may_publish(self):
             try:
                 await self.wait_to_publish(deadline)
             except DeadlineExceeded as late:
@@ -123,9 +124,9 @@ class Channel(Topology):
         Raises:
             ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
         """
-        body = check_body(body)
-        publication = Publication(self, exchange, routing_key, body, mandatory)
-        publication.window = self.window
+        if body.__class__ is not bytes:
+            body = check_body(body)
+        publication = Publication(self, exchange, routing_key, body, mandatory, self.window)
         self.core.select_confirms(self.protocol)
         self.core.publish(
             self.protocol,
@@ -189,9 +190,10 @@ class Channel(Topology):
             DeadlineExceeded, BlockedTimeout: it could not be queued in time; nothing was sent.
             ChannelClosedError, ConnectionClosedError, EncodeError: nothing was sent.
         """
-        body = check_body(body)
+        if body.__class__ is not bytes:
+            body = check_body(body)
         core = self.core
-        if not core.may_publish(self):
+        if core.held and not core.may_publish(self):
             await self.wait_to_publish(self.deadline(timeout))
         core.publish(
             self.protocol,

@@ -98,18 +98,20 @@ class Publisher:
             PublishFailures: 1,000 earlier publishes have failed and `flush` was never called;
                 nothing was sent.
         """
-        body = check_body(body)
+        if body.__class__ is not bytes:
+            body = check_body(body)
         channel = self._channel
         window = self._window
         core = self._core
         if window.failed and window.is_overdue():
             self._raise_failures()
-        if window.in_flight >= window.max_in_flight or not core.may_publish(channel):
+        if window.in_flight >= window.max_in_flight or (
+            core.held and not core.may_publish(channel)
+        ):
             deadline = channel.deadline(timeout)
             await self._wait(window.room(), deadline)
             await channel.wait_to_publish(deadline)
-        publication = Publication(channel, exchange, routing_key, body, mandatory)
-        publication.window = window
+        publication = Publication(channel, exchange, routing_key, body, mandatory, window)
         core.publish(
             channel.protocol,
             exchange,

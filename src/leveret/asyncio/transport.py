@@ -32,6 +32,7 @@ T = TypeVar("T")
 logger = logging.getLogger("leveret.asyncio")
 
 READ_SIZE = 262144  # bytes read at a time, at most
+CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
 
@@ -189,7 +190,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             if not data:
                 break
             transport.write(data)
-        if self._drain_waiters:
+        if self.held:
             self.wake_if_drained()
 
     def flush_soon(self) -> None:
@@ -444,6 +445,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         channel.send_publish(exchange, routing_key, raw_properties, body, mandatory, publication)
         if publication is not None and publication.window is not None:
             publication.window.in_flight += 1
+        if self.protocol.bytes_queued - self.protocol.bytes_sent >= CROWD:
+            self.look_whether_held()
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:
         """Acknowledge a delivery."""

@@ -93,6 +93,8 @@ class BaseCore:
         self.on_close: Callable[[LeveretError | None], object] | None = None
         self._open_waiter: Waiter | None = None
         self._drain_waiters: list[Waiter] = []
+        self.held = False  # `may_publish` has to be asked
+        self._flow_used = False  # the broker has used channel.flow
         self._returns = 0  # that wait for `on_return`
         self._return_bytes = 0
         self._returns_full = False
@@ -222,7 +224,7 @@ class BaseCore:
             self._returns += 1
             self._return_bytes += len(event.body)
             if self._returns >= RETURNS_LIMIT or self._return_bytes >= RETURNS_BYTES:
-                self._returns_full = True
+                self._returns_full = self.held = True
             self.hand_back(channel.on_return, event)
 
     def return_handled(self, event: wire.Returned) -> None:
@@ -235,6 +237,7 @@ class BaseCore:
             and self._return_bytes <= RETURNS_BYTES * 0.9
         ):
             self._returns_full = False
+            self.look_whether_held()
             waiters, self._return_waiters = self._return_waiters, []
             for waiter in waiters:
                 waiter.set_result(None)
@@ -249,6 +252,7 @@ class BaseCore:
         subscription.cancelled_by_broker()
 
     def _on_flow(self, event: protocol.ChannelFlow) -> None:
+        self._flow_used = self.held = True
         if event.active:
             self.wake_drained()
 
@@ -309,12 +313,14 @@ class BaseCore:
         self.shut_down()
 
     def _on_blocked(self, event: protocol.ConnectionBlocked) -> None:
+        self.held = True
         self.log_soon(logging.WARNING, "connection blocked by the broker: %s", event.reason)
         if self.on_blocked is not None:
             self.call_soon(self.on_blocked, event.reason)
 
     def _on_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
         self.log_soon(logging.INFO, "connection unblocked")
+        self.look_whether_held()
         self.wake_drained()
         if self.on_unblocked is not None:
             self.call_soon(self.on_unblocked)
@@ -367,9 +373,18 @@ class BaseCore:
 
     # -- waiting to send -------------------------------------------------------------------
 
+    def look_whether_held(self) -> None:
+        """Something that held publishes up is over: look whether `held` is."""
+        self.held = (
+            self.protocol.blocked is not None
+            or self._returns_full
+            or self._flow_used
+            or self.protocol.bytes_waiting() >= SEND_LIMIT
+        )
+
     def may_publish(self, channel: BaseChannel) -> bool:
         """Whether a publish may be queued now: not blocked, not too much is queued, and not too
-        many returned messages wait for `on_return`.
+        many returned messages wait for `on_return`. Where `held` is false it may.
         """
         connection = self.protocol
         return (
@@ -405,8 +420,11 @@ class BaseCore:
         return BlockedTimeout(f"{error}: {words}", reason)
 
     def wake_if_drained(self) -> None:
-        """After sending: those who waited for room may look again if there is enough of it."""
+        """After sending, where `held`: those who waited for room may look again if there is
+        enough of it.
+        """
         if self.protocol.bytes_waiting() <= SEND_LIMIT // 2 and self.protocol.blocked is None:
+            self.look_whether_held()
             waiters, self._drain_waiters = self._drain_waiters, []
             for waiter in waiters:
                 waiter.set_result(None)

@@ -18,13 +18,14 @@ __all__ = ["BasePublication", "Window", "check_body", "encode_properties", "sett
 
 MAX_FAILED = 1000  # failed publishes that are kept for the user to be told of
 
-_EMPTY = wire.Properties()
+_NOTHING = wire.Properties().encode()
+_PERSISTENT = wire.Properties().encode_persistent()
 
 
 def encode_properties(properties: wire.Properties | None, persistent: bool) -> bytes:
     """Properties for the wire; with `persistent`, delivery mode 2 where they leave it open."""
     if properties is None:
-        properties = _EMPTY
+        return _PERSISTENT if persistent else _NOTHING
     return properties.encode_persistent() if persistent else properties.encode()
 
 
@@ -47,7 +48,13 @@ class BasePublication(Publication):
     __slots__ = ("channel", "waiters", "window")
 
     def __init__(
-        self, channel: BaseChannel, exchange: str, routing_key: str, body: bytes, mandatory: bool
+        self,
+        channel: BaseChannel,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        mandatory: bool,
+        window: Window | None = None,
     ) -> None:
         # the attributes of Publication, set here: one call less for each message
         self.exchange = exchange
@@ -61,7 +68,7 @@ class BasePublication(Publication):
         self.reason = None
         self.channel = channel
         self.waiters: list[Waiter] | None = None
-        self.window: Window | None = None
+        self.window = window
 
     def wants(self, waiter: Waiter) -> bool:
         """Register one who waits for the outcome; False where it is there."""

@@ -216,10 +216,12 @@ class ClientChannel(Channel):
             body,
             connection.limits.frame_max,
         )
-        acks = self.unsettled.take_acks()
-        if acks:
-            connection.write(acks)
-        connection.write_content(content)
+        if self.unsettled.noted:
+            self.write_acks()
+        if content.__class__ is bytes:
+            connection.write(content)
+        else:
+            connection.write_content(content)
         if routing_key != self._last_routing_key or exchange != self._last_exchange:
             self._names_vary = self._last_exchange is not None
             self._last_exchange = exchange

@@ -398,7 +398,7 @@ class Engine(BaseCore):
             return b""  # first what the socket did not take
         data = self.protocol.data_to_send()
         self._sent += len(data)
-        if self._drain_waiters:
+        if self.held:
             self.wake_if_drained()
         return data
 

@@ -206,11 +206,11 @@ class Core(Engine):
             if publication is not None and publication.window is not None:
                 publication.window.in_flight += 1
             queued = self.protocol.bytes_queued - self.protocol.bytes_sent
-        if waits:
-            return
-        if queued >= FLUSH_AT and not self._stream.unsent:
-            self._flush_mine()
-        elif self._sleeping:
+        if queued >= FLUSH_AT:
+            if not self._stream.unsent:
+                self._flush_mine()
+            self.look_whether_held()
+        elif self._sleeping and not waits:
             self.wake_if_asleep()
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:

@@ -99,9 +99,9 @@ def load_threads(connection: leveret.Connection, threads: int, messages: int) ->
 
 
 @pytest.mark.timeout(300)
-def test_threads_on_one_connection(server: str) -> None:
+def test_threads_on_one_connection(server: str, part: int) -> None:
     with leveret.connect(server) as connection:
-        load_threads(connection, THREADS, 1_000_000)
+        load_threads(connection, THREADS, 1_000_000 // part)
 
 
 @pytest.mark.timeout(300)
@@ -166,10 +166,10 @@ async def load_tasks(connection: leveret.asyncio.Connection, tasks: int, message
 
 
 @pytest.mark.timeout(300)
-def test_tasks_on_one_connection(server: str) -> None:
+def test_tasks_on_one_connection(server: str, part: int) -> None:
     async def main() -> None:
         async with await leveret.asyncio.connect(server) as connection:
-            await load_tasks(connection, TASKS, 1_000_000)
+            await load_tasks(connection, TASKS, 1_000_000 // part)
 
     asyncio.run(main())
 

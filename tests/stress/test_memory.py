@@ -126,8 +126,8 @@ def descriptors() -> int:
 
 @needs_proc
 @pytest.mark.timeout(200)
-def test_channels_open_and_close(server: str) -> None:
-    count = 100_000
+def test_channels_open_and_close(server: str, part: int) -> None:
+    count = 100_000 // part
     with leveret.connect(server) as connection:
 
         def rounds(number: int) -> None:
@@ -147,8 +147,8 @@ def test_channels_open_and_close(server: str) -> None:
 
 @needs_proc
 @pytest.mark.timeout(200)
-def test_channels_of_tasks_open_and_close(server: str) -> None:
-    count = 100_000
+def test_channels_of_tasks_open_and_close(server: str, part: int) -> None:
+    count = 100_000 // part
 
     async def main() -> None:
         async with await leveret.asyncio.connect(server) as connection:

@@ -2,11 +2,14 @@
 
 RabbitMQ servers are found, not started: `tools/rabbitmq status --json` says where they are. A run
 works in a virtual host of its own, which is deleted at its end: so nothing is left behind, and
-an operator's command can mean the connections of this run alone. Only an alarm is the node's.
+an operator's command can mean the connections of this run alone. Only an alarm and a restart are
+the node's: they come while no other run has a test under way (`sharing`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import ssl
@@ -14,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -75,6 +79,10 @@ class BrokerUnderTest(ABC):
     def restart(self) -> None:
         """Stop taking connections, end those that are open, and come back."""
         raise NotImplementedError(f"{self.name} has nothing to come back with")
+
+    def sharing(self) -> contextlib.AbstractContextManager[None]:
+        """For the time of a test: other runs do nothing meanwhile that it would notice."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def start(self) -> None:
@@ -145,6 +153,7 @@ class RabbitMQ(BrokerUnderTest):
         return "::1" if ipv6 else "127.0.0.1", self._ports[tls]
 
     def start(self) -> None:
+        self._lock = (ROOT / ".rabbitmq" / f"tests-{self._number}.lock").open("w")
         self._ctl("add_vhost", self.vhost)
         grants = [("guest", ".*"), ("leveret-client", ".*"), ("limited", "^$")]
         with ThreadPoolExecutor() as pool:
@@ -155,12 +164,27 @@ class RabbitMQ(BrokerUnderTest):
 
     def stop(self) -> None:
         self._ctl("delete_vhost", self.vhost)
+        self._lock.close()
+
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _alone(self) -> None:
+        """Until the end of `sharing`: no other run has a test under way on this node."""
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def restart(self) -> None:
+        self._alone()
         self._ctl("stop_app")
         self._ctl("start_app")
 
     def block(self) -> None:
+        self._alone()
         self._ctl("set_vm_memory_high_watermark", "0.0000001")
 
     def unblock(self) -> None:

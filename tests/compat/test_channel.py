@@ -208,8 +208,6 @@ def test_confirms_belong_to_their_publish(connect, broker):
     with pytest.raises(amqp.NotFound):
         channel.basic_publish(amqp.Message("x"), exchange="no-such-exchange")
     channel.basic_publish(amqp.Message("last"), routing_key=other, confirm_timeout=10)
-    if broker.name == "embedded":
-        return  # it has no x-max-length
     limits = {"x-max-length": 0, "x-overflow": "reject-publish"}
     full = channel.queue_declare(exclusive=True, arguments=limits).queue
     with pytest.raises(MessageNacked):

@@ -38,8 +38,6 @@ def start(stack: ExitStack, url: str, *command: str) -> Script:
 
 
 def test_the_shop_sells(stack: ExitStack, broker: BrokerUnderTest) -> None:
-    if broker.name == "embedded":
-        pytest.skip("Celery's event and reply queues have x-expires, which it refuses (540)")
     workers = {
         name: start(stack, broker.url, *COMMAND, "-n", f"{name}@%h", *options)
         for name, options in WORKERS.items()

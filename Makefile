@@ -7,7 +7,7 @@
 #   make check    ruff, mypy --strict, the direction of the imports, generated files
 #   make bench    CPU and rate beside other clients; ARGS as `python -m bench --help` says
 #   make bench-wire   the hot functions by themselves, pure and compiled; ARGS are pyperf's
-#   make compat   py-amqp's and kombu's own tests, on py-amqp and on Leveret
+#   make compat   the own tests of py-amqp, kombu, Celery and oslo.messaging, on py-amqp and Leveret
 #   make clean    remove the environment and what tools have cached
 
 PYTHON ?= python3
@@ -37,7 +37,7 @@ test: $(VENV)/.made-dev
 check: $(VENV)/.made-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy --strict $(TYPED)
-	$(BIN)/python -m mypy --strict tools/async_to_sync.py tools/rabbitmq_servers tools/run_tests
+	$(BIN)/python -m mypy --strict tools/async_to_sync.py tools/rabbitmq_servers tools/compat_suites tools/run_tests
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python tools/async_to_sync.py --check
 
@@ -47,8 +47,8 @@ bench: $(VENV)/.made-bench
 bench-wire: $(VENV)/.made-bench
 	@$(BIN)/python -m bench.micro --fast $(ARGS)
 
-compat:
-	@$(PYTHON) tools/compat $(ARGS)
+compat: $(BIN)/python
+	@$(BIN)/python tools/compat $(ARGS)
 
 clean:
 	rm -f src/leveret/wire/_speedups*.so src/leveret/wire/_speedups.c

@@ -1,0 +1,1 @@
+"""What `tools/compat` runs: whose tests (`suites`), where (`places`), and how (`running`)."""

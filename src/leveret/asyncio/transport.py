@@ -442,10 +442,12 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         """Queue a publish; `waits` says that the caller waits next, which makes no difference."""
         if not self._flush_scheduled:
             self.flush_soon()
-        channel.send_publish(exchange, routing_key, raw_properties, body, mandatory, publication)
+        queued = channel.send_publish(
+            exchange, routing_key, raw_properties, body, mandatory, publication
+        )
         if publication is not None and publication.window is not None:
             publication.window.in_flight += 1
-        if self.protocol.bytes_queued - self.protocol.bytes_sent >= CROWD:
+        if queued >= CROWD:
             self.look_whether_held()
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:

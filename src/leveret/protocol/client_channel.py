@@ -193,12 +193,15 @@ class ClientChannel(Channel):
         body: Buffer,
         mandatory: bool,
         publication: Publication | None = None,
-    ) -> None:
+    ) -> int:
         """Send basic.publish with its content.
 
         Args:
             raw_properties: `Properties.encode()`.
             publication: takes the outcome, in confirm mode.
+
+        Returns:
+            How many bytes are queued, as `Connection.bytes_waiting`.
 
         Raises:
             ChannelClosedError, EncodeError: as `send_request`.
@@ -230,6 +233,7 @@ class ClientChannel(Channel):
             if publication is None and mandatory:
                 publication = Unclaimed(exchange, routing_key, body, True)
             self.confirms.add(publication, connection.bytes_queued, raw_properties)
+        return connection.bytes_queued - connection.bytes_sent
 
     def send_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge a delivery, or with `multiple` all up to it (0: all that came).

@@ -3,20 +3,21 @@
 There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
 work only, and no user code runs under it, a handler of `logging` included.
 
-**Reading.** One thread at a time reads the socket, keeps the time and hands out events: `_reader`
-says whose turn it is. A thread that is going to wait for an answer does it itself, if nobody else
+**Reading.** One thread at a time reads the socket, keeps the time and hands out events: `_reading`
+says which. A thread that is going to wait for an answer does it itself, if nobody else
 is at it (`_lead`): so an answer costs two system calls and no switch of threads. The I/O thread
 does it when no caller has led for a while, when more than one of them waits, and whenever there is
-something to end. While callers lead it stands by: it looks every `STANDBY` seconds, and less often
-while one caller leads for long.
+something to end. While callers lead it stands by: it looks every `STANDBY` to `STANDBY_MAX`
+seconds, and less often while one caller leads for long.
 
 **Sending.** Who has set `_sending`, under the lock, moves bytes from the protocol to the socket;
 who finds it set leaves the bytes to the other. A caller that is going to wait sends its own. One
 that is not (an ack, a pipelined publish) leaves them to whoever reads, where they gather:
 `_sleeping` says that the reader has to be woken for that. It is set before the reader looks for
 queued bytes, and whoever queues looks at it afterwards, so that no bytes are overlooked although
-acks are queued without the lock. A reader that has just sent much does not sleep, but dozes:
-it will look again after `DOZE` seconds, unwoken. Bytes therefore wait at most that long.
+acks are queued without the lock. A reader that has just sent much, or was woken `OFTEN` times
+within `DOZE` seconds, does not sleep but dozes: it will look again after `DOZE` seconds, unwoken.
+Bytes wait at most that long, and a flood of small messages is not paid for with a flood of wakes.
 
 A signal handler of the main thread may raise between any two calls. So what must be undone is
 done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
@@ -41,7 +42,6 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import TypeVar
 
 from .. import protocol, wire
@@ -62,10 +62,12 @@ logger = logging.getLogger("leveret.sync")
 
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 SEND_ROUNDS = 8  # pieces that a caller sends for others before it leaves the rest to the reader
-STANDBY = 0.005  # seconds between two looks of the I/O thread while callers lead
+STANDBY = 0.005  # seconds between two looks of the I/O thread while callers lead, at first
+STANDBY_MAX = 0.02  # the same, where each look was for nothing
 WATCH = 1.0  # the same while one caller leads for long
 DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
+OFTEN = 4  # times
 
 CALLERS_FAULTS = (
     LeveretError,
@@ -82,15 +84,7 @@ from a signal handler, halfway through."""
 T = TypeVar("T")
 
 
-class Reader(Enum):
-    """Whose turn it is to read."""
-
-    IO_THREAD = "I/O thread"
-    CALLER = "caller"
-    NOBODY = "nobody"
-
-
-IO_THREAD, CALLER, NOBODY = Reader
+IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number
 
 
 class ReenteredError(LocalProtocolError):
@@ -123,16 +117,18 @@ class Engine(BaseCore):
         self._sending = False
         self._sender = 0  # the thread that has set it
         self._sent = 0  # bytes, since the reader last looked
-        self._reader = IO_THREAD
-        self._leader = 0  # the thread that leads
-        self._led_for: Waiter | None = None  # and for whom
+        self._woken: deque[float] = deque([0.0] * OFTEN, OFTEN)  # when the reader last was
+        self._reading = IO_THREAD
+        self._led_for: Waiter | None = None  # for whom a caller reads
         self._resting = False  # it is where it may be interrupted
         self._leads = 0  # how often callers have led
         self._leads_seen = 0  # when the I/O thread last looked
+        self._standby = STANDBY
         self._called_back = False  # the I/O thread wants to know when the one that leads ends
         self._baton = Baton()
         self._sleeping = False
         self._deadline: float | None = None  # of the protocol, as seen before the sleep
+        self._work = False  # there is something to do that only the I/O thread does:
         self._finished = False  # the protocol has ended: flush, then close
         self._aborted = False  # close now
         self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
@@ -185,7 +181,7 @@ class Engine(BaseCore):
         return None, -1.0
 
     def _turn(self, ready: int) -> tuple[int | None, float | None]:
-        if self._reader is not IO_THREAD:
+        if self._reading != IO_THREAD:
             with self.lock:
                 standby = self._stand_by()
             if standby is not None:
@@ -193,68 +189,72 @@ class Engine(BaseCore):
                 return None, standby
         answered = self.unanswered
         self._sleeping = False
-        if ready & READ or self._stream.has_early_data():
+        if ready & READ or self._stream.has_early:
             self._receive()
-        self._look_at_the_clock()
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._tick()
         if self._dropped:
             with self.lock:
                 while self._dropped:
                     self.stop(self._dropped.popleft())
+                self._work = self._finished or self._aborted or self._failure is not None
         if self._failure is not None:
             raise self._failure
-        self.flush()
+        self.flush(reads=True)
         with self.lock:
             if answered and not self.unanswered and not self._is_needed():
-                self._reader = NOBODY  # who was answered will ask again, and lead
+                self._reading = NOBODY  # who was answered will ask again, and lead
                 self._leads_seen = self._leads
+                self._standby = STANDBY
                 return None, STANDBY
-            return self._before_sleep()
+            return self._before_sleep(None)
 
     def _stand_by(self) -> float | None:
         """How long to wait for the baton, in seconds; None: the I/O thread reads from now on."""
-        if self._reader is CALLER:
-            if self._leads == self._leads_seen:
-                self._called_back = True
-                return WATCH
-        elif self._is_needed() or self.unanswered or self._leads == self._leads_seen:
-            self._reader = IO_THREAD
-            return None
+        idle = self._leads == self._leads_seen
         self._leads_seen = self._leads
-        return STANDBY
-
-    def _has_work(self) -> bool:
-        """Whether something is to do that only the I/O thread does."""
-        return (
-            self._finished or self._aborted or self._failure is not None or bool(self._dropped)
-        )
+        if self._reading == NOBODY:
+            if idle or self.unanswered or self._is_needed():
+                self._reading = IO_THREAD
+                return None
+        elif idle:
+            self._called_back = True
+            return WATCH
+        # where nothing was left to this thread, it may look less often
+        longer = self.protocol.bytes_waiting() == 0
+        self._standby = min(2 * self._standby, STANDBY_MAX) if longer else STANDBY
+        return self._standby
 
     def _is_needed(self) -> bool:
         """Whether the I/O thread must not wait until it looks again."""
-        return self._has_work() or self._stream.has_output()
+        return self._work or self._stream.has_output()
 
-    def _before_sleep(self) -> tuple[int, float | None]:
-        """Under the lock: what the reader waits for, and how long, in seconds."""
-        stream = self._stream
-        wanted = WRITE if stream.has_output() else 0
-        if not self._full or self._asking:
-            wanted |= READ
-        at = self._deadline = self.protocol.next_deadline()
-        timeout = None if at is None else max(0.0, at - time.monotonic())
-        dozes = self._sent > MUCH
+    def _before_sleep(self, until: float | None) -> tuple[int, float | None]:
+        """Under the lock: what the reader waits for, and how long, in seconds; not past `until`."""
+        now = time.monotonic()
+        at = self._deadline
+        if at is None:
+            at = self._deadline = self.protocol.next_deadline()
+        if at is None or (until is not None and until < at):
+            at = until
+        dozes = self._sent > MUCH or now - self._woken[0] < DOZE
         self._sent = 0
         self._sleeping = not dozes  # before looking: see the module
-        queued = self.protocol.has_data_to_send() and not wanted & WRITE and not self._sending
-        if queued or self._has_work() or stream.has_early_data():
-            timeout = 0.0
-        elif dozes:
-            timeout = DOZE if timeout is None else min(timeout, DOZE)
-        return wanted, timeout
+        wanted = READ if not self._full or self._asking else 0
+        if self._stream.has_output():
+            wanted |= WRITE
+        elif self.protocol.has_data_to_send() and not self._sending:
+            return wanted, 0.0
+        if self._work or self._stream.has_early:
+            return wanted, 0.0
+        if dozes:
+            return wanted, DOZE if at is None else max(0.0, min(DOZE, at - now))
+        return wanted, None if at is None else max(0.0, at - now)
 
-    def _look_at_the_clock(self) -> None:
-        """Tell the protocol if its deadline has come."""
-        if self._deadline is None or time.monotonic() < self._deadline:
-            return
+    def _tick(self) -> None:
+        """A deadline of the protocol has come."""
         now = time.monotonic()
+        self._deadline = None
         reading = not self._full or bool(self._asking)
         if reading:
             self._receive()  # it may have come while this thread had to wait for its turn
@@ -330,27 +330,34 @@ class Engine(BaseCore):
 
     def _linger(self, deadline: Deadline) -> None:
         """Send what is left, until the deadline."""
-        self.flush()
-        while self._stream.has_output() and not self._aborted and deadline.remaining():
+        self.flush(reads=True)
+        while self._has_last_bytes() and not self._aborted and deadline.remaining():
             self._readiness.wait(WRITE, min(deadline.remaining(), 0.1))
-            self.flush()
+            self.flush(reads=True)
+
+    def _has_last_bytes(self) -> bool:
+        return self._stream.has_output() or self.protocol.has_data_to_send()
 
     def wake(self) -> None:
         """Have the I/O thread, or who leads, look at what is to do. Takes no lock."""
         self._readiness.wake()
-        if self._reader is not IO_THREAD:
+        if self._reading != IO_THREAD:
             self._baton.pass_on()
 
     def wake_if_asleep(self) -> None:
         """Something was queued: see that it leaves soon. Takes no lock."""
         if self._sleeping:
             self._sleeping = False
+            self._woken.append(time.monotonic())
             self._readiness.wake()
 
     # -- sending ---------------------------------------------------------------------------
 
-    def flush(self) -> None:
+    def flush(self, reads: bool = False) -> None:
         """Send what is queued, unless another thread is at it. Not to be called under `lock`.
+
+        Args:
+            reads: this thread reads, and will see by itself that there is more to send.
 
         Raises:
             OSError: the connection is broken.
@@ -361,13 +368,12 @@ class Engine(BaseCore):
             with self.lock:
                 if self._sending or self._aborted:
                     return
+                data = b"" if stream.has_output() else self._next_data()
+                if not data and not stream.has_output():
+                    return
                 self._sender = threading.get_ident()
                 self._sending = mine = True
-                data = self._next_data()
-                if not data and not stream.has_output():
-                    mine = self._sending = False
-                    return
-            rounds = 0 if threading.current_thread() is self._thread else SEND_ROUNDS
+            rounds = SEND_ROUNDS
             while mine:
                 sent = stream.send(data) if data else stream.flush()
                 rounds -= 1
@@ -375,10 +381,10 @@ class Engine(BaseCore):
                     data = self._next_data() if sent and rounds and not self._aborted else b""
                     if not data:
                         mine = self._sending = False
-            if not self._reads_here() and (not sent or self.protocol.has_data_to_send()):
+            if not reads and self._has_last_bytes():
                 self.wake()  # whoever reads goes on, when the socket takes more
         except BaseException as error:
-            if mine and not isinstance(error, OSError):
+            if not isinstance(error, OSError):
                 with self.lock:
                     self._interrupted(error)
             raise
@@ -386,16 +392,12 @@ class Engine(BaseCore):
             if mine:
                 self._sending = False
 
-    def _reads_here(self) -> bool:
-        """Whether it is this thread's turn to read."""
-        if self._reader is CALLER:
-            return self._leader == threading.get_ident()
-        return self._reader is IO_THREAD and threading.current_thread() is self._thread
+    def may_flush(self) -> bool:
+        """Whether `flush` would send something now: nobody is at it, and the socket takes more."""
+        return not self._sending and not self._stream.unsent
 
     def _next_data(self) -> bytes:
         """The next bytes to send, under the lock."""
-        if self._stream.has_output():
-            return b""  # first what the socket did not take
         data = self.protocol.data_to_send()
         self._sent += len(data)
         if self.held:
@@ -413,52 +415,54 @@ class Engine(BaseCore):
         """A caller has found the connection broken: the I/O thread tells everybody."""
         if self._failure is None:
             self._failure = error
+        self._work = True
         self.wake()
 
     # -- waiting ---------------------------------------------------------------------------
 
     def begin_waiting(self, waiter: Waiter) -> None:
         """Under the lock: a waiter is registered and counted. Its thread leads, if it may."""
-        if self._reader is NOBODY and self.unanswered == 1 and not self._has_work():
-            self._leader = threading.get_ident()
+        if self._reading == NOBODY and self.unanswered == 1 and not self._work:
             self._led_for = waiter
-            self._reader = CALLER
-        elif not self._leads_here():
+            self._reading = threading.get_ident()
+        elif self._reading != threading.get_ident():
             waiter.sleeps()
 
-    def _leads_here(self) -> bool:
-        """Whether this thread leads: for itself, or for the operation that it has interrupted."""
-        return self._reader is CALLER and self._leader == threading.get_ident()
-
-    def led_for_is_done(self) -> None:
-        """The waiter for which a thread leads has its result: see that the thread knows."""
-        if not self._leads_here():
+    def settled_in_lead(self) -> None:
+        """Who does not sleep has its result: one that leads, which another thread must wake."""
+        if self._reading != threading.get_ident():
             self._readiness.wake()
 
     def wait_for(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> object:
-        """Wait for a result, after `begin_waiting`. Next, whatever happens: `end_waiting`.
+        """Wait for a result, after `begin_waiting`. Next, whatever happens: `led`, if
+        `_led_for` still is the waiter.
 
         Raises:
             DeadlineExceeded: it did not come in time.
             BaseException: the result is this error.
         """
-        if self._led_for is waiter:
+        leads = self._led_for is waiter
+        if leads:
             self._lead(waiter, deadline, operation)
-            self._led_for, self._reader = None, NOBODY
-            self.led()
-        elif self._leads_here():  # in a signal handler: the thread it has interrupted rests
+        elif self._reading == threading.get_ident():  # in a signal handler: who leads rests
             try:
                 self._lead(waiter, deadline, operation)
             finally:
                 self._resting = True
                 self._readiness.wake()  # the one that rests may have its result
+            leads = not waiter.done
         else:
             self._flush_mine()
+        if leads and self._led_for is not None:
+            self._led_for, self._reading = None, NOBODY
+            self.led()
         if not waiter.done:  # the I/O thread reads, or has got the rest to do
             with self.lock:
                 waiter.sleeps()
             waiter.wait(deadline, operation)
-        return waiter.outcome()
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.value
 
     def led(self) -> None:
         """After leading: have the I/O thread come, if it is needed before its next look."""
@@ -476,29 +480,29 @@ class Engine(BaseCore):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
+        until = None if deadline is None else deadline.at
         try:
-            self.flush()
-            while not waiter.done and not self._has_work():
+            self.flush(reads=True)
+            while not waiter.done and not self._work:
                 with self.lock:
-                    wanted, timeout = self._before_sleep()
-                if deadline is not None:
-                    left = deadline.remaining()
-                    timeout = left if timeout is None else min(timeout, left)
+                    wanted, timeout = self._before_sleep(until)
                 self._resting = True
                 ready = self._readiness.wait(wanted, timeout)
                 self._resting = self._sleeping = False
-                if ready & READ or self._stream.has_early_data():
+                if ready & READ or self._stream.has_early:
                     self._receive()
                     if waiter.done:
                         return
-                self._look_at_the_clock()
-                if not ready and deadline is not None and not deadline.remaining():
-                    raise deadline.exceeded(operation)
-                self.flush()
-        except LeveretError:
-            raise
+                now = time.monotonic()
+                if self._deadline is not None and now >= self._deadline:
+                    self._tick()
+                if until is not None and now >= until:
+                    break
+                self.flush(reads=True)
         except Exception as error:  # the I/O thread tells everybody
             self._fail(error)
+        if deadline is not None and not (waiter.done or self._work or deadline.remaining()):
+            raise deadline.exceeded(operation)
 
     def _interrupted(self, error: BaseException) -> None:
         """A signal handler has raised where bytes or the protocol change: no telling how far that
@@ -506,7 +510,7 @@ class Engine(BaseCore):
         lock, and what was under way counts as sent.
         """
         if not isinstance(error, CALLERS_FAULTS) or isinstance(error, ReenteredError):
-            self._aborted = True
+            self._aborted = self._work = True
             words = f"{type(error).__name__} in the middle of an operation"
             self.protocol.connection_lost(ConnectionLost(words))
             self.dispatch()
@@ -523,20 +527,22 @@ class Engine(BaseCore):
                 self._interrupted(error)
                 raise
 
-    def _is_sender(self) -> bool:
-        """Whether this thread was interrupted while it sent for all."""
-        return self._sending and self._sender == threading.get_ident()
-
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""
-        if self._owned() or self._is_sender() or (self._leads_here() and not self._resting):
+        if self._owned():
             raise ReenteredError
+        if self._sending or self._reading > NOBODY:
+            here = threading.get_ident()
+            if (self._sending and self._sender == here) or (
+                self._reading == here and not self._resting
+            ):
+                raise ReenteredError
 
     # -- BaseCore --------------------------------------------------------------------------
 
     def shut_down(self) -> None:
         """See `BaseCore`."""
-        self._finished = True
+        self._finished = self._work = True
         if isinstance(self.error, ConnectionLost):
             self._aborted = True  # nobody is there to take the last bytes
         self.wake()
@@ -574,12 +580,13 @@ class Engine(BaseCore):
     def abort(self) -> None:
         """Give up the transport at once, unless it is closing in good order."""
         if not self._finished:
-            self._aborted = True
+            self._aborted = self._work = True
             self.wake()
 
     def drop(self, subscription: Subscription) -> None:
         """The user has dropped a consumer; called by the garbage collector, anywhere."""
         self._dropped.append(subscription)
+        self._work = True
         self.wake()
 
     def forked(self) -> None:

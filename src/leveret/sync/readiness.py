@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["READ", "WAKE", "WRITE", "Readiness"]
@@ -28,28 +29,14 @@ class Readiness:
     """
 
     def __init__(self, stream: _Descriptor) -> None:
-        self._stream = stream.fileno()
-        self._waker, self._woken = socket.socketpair()
+        self._waker, woken = socket.socketpair()
         self._waker.setblocking(False)
-        self._woken.setblocking(False)
+        woken.setblocking(False)
         kind = _Poll if hasattr(select, "poll") else _Select
-        self._waiting = kind(self._stream, self._woken.fileno())
-
-    def wait(self, wanted: int, timeout: float | None) -> int:
-        """Wait until something of `wanted` can be done, or `wake` is called.
-
-        Args:
-            wanted: READ, WRITE, both or neither.
-            timeout: seconds; None for no limit.
-
-        Returns:
-            READ, WRITE and WAKE, as far as they hold; 0 after the timeout.
-        """
-        found = self._waiting.wait(wanted, timeout)
-        if found & WAKE:
-            with contextlib.suppress(BlockingIOError):
-                self._woken.recv(4096)
-        return found
+        self._waiting = kind(stream.fileno(), woken)
+        #: Wait until something of READ and WRITE can be done, `wake` is called, or so many seconds
+        #: are over (None for no limit). Says which of READ, WRITE and WAKE hold.
+        self.wait: Callable[[int, float | None], int] = self._waiting.wait
 
     def wake(self) -> None:
         """Make `wait` return, now or the next time. Any thread, and any signal handler, may."""
@@ -59,23 +46,38 @@ class Readiness:
     def close(self) -> None:
         """Close the waker; the stream is its owner's."""
         self._waker.close()
-        self._woken.close()
+        self._waiting.woken.close()
+
+
+def _drain(woken: socket.socket) -> int:
+    with contextlib.suppress(BlockingIOError):
+        woken.recv(4096)
+    return WAKE
 
 
 class _Poll:
-    def __init__(self, stream: int, woken: int) -> None:
+    def __init__(self, stream: int, woken: socket.socket) -> None:
         self._stream = stream
+        self.woken = woken
         self._poll = select.poll()
         self._poll.register(woken, select.POLLIN)
         self._wanted = 0
+        self._busy = False
 
     def wait(self, wanted: int, timeout: float | None) -> int:
+        if self._busy:  # in a signal handler: a poll object waits for one at a time
+            return _Poll(self._stream, self.woken).wait(wanted, timeout)
         if wanted != self._wanted:
             self._register(wanted)
         found = 0
-        for descriptor, events in self._poll.poll(None if timeout is None else timeout * 1000):
+        self._busy = True
+        try:
+            ready = self._poll.poll(None if timeout is None else timeout * 1000)
+        finally:
+            self._busy = False
+        for descriptor, events in ready:
             if descriptor != self._stream:
-                found |= WAKE
+                found |= _drain(self.woken)
                 continue
             if events & select.POLLOUT:
                 found |= WRITE
@@ -97,15 +99,17 @@ class _Poll:
 class _Select:
     """For Windows, and for programs whose `select` was patched."""
 
-    def __init__(self, stream: int, woken: int) -> None:
+    def __init__(self, stream: int, woken: socket.socket) -> None:
         self._stream = stream
-        self._woken = woken
+        self.woken = woken
 
     def wait(self, wanted: int, timeout: float | None) -> int:
-        reads = [self._woken, self._stream] if wanted & READ else [self._woken]
+        reads: list[int | socket.socket] = [self.woken]
+        if wanted & READ:
+            reads.append(self._stream)
         writes = [self._stream] if wanted & WRITE else []
         readable, writable, _ = select.select(reads, writes, [], timeout)
         found = WRITE if writable else 0
         for descriptor in readable:
-            found |= READ if descriptor == self._stream else WAKE
+            found |= READ if descriptor == self._stream else _drain(self.woken)
         return found

@@ -30,6 +30,10 @@ class Stream:
 
     `send` and `flush` want one caller at a time, `receive` wants one caller at a time; the two
     may be different threads.
+
+    Attributes:
+        unsent: what the socket did not take.
+        has_early: whether `receive` has something that no selector will tell of.
     """
 
     def __init__(self, sock: socket.socket, tls: _Tls | None) -> None:
@@ -38,6 +42,7 @@ class Stream:
         self._tls = tls
         self.unsent = b""
         self._early = tls.pending() if tls is not None else b""
+        self.has_early = bool(self._early)
         self._ended = False
 
     def fileno(self) -> int:
@@ -57,6 +62,7 @@ class Stream:
         """
         if self._early:
             data, self._early = self._early, b""
+            self.has_early = self._ended
             return data
         if self._ended:
             return b""
@@ -67,13 +73,9 @@ class Stream:
         if self._tls is None or not data:
             return data
         plain, ended = self._tls.decrypt(data)
-        self._ended = ended
+        self._ended = self.has_early = ended
         # what TLS itself has to say now leaves with the next `flush`, whose caller may write
         return plain if plain or ended else None  # None: a part of a record
-
-    def has_early_data(self) -> bool:
-        """Whether `receive` has something that no selector will tell of."""
-        return bool(self._early) or self._ended
 
     def send(self, data: bytes) -> bool:
         """Send; what the socket does not take now is `unsent`. True if all is sent."""

@@ -77,7 +77,7 @@ class Core(Engine):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
-                self._led_for, self._reader = None, NOBODY
+                self._led_for, self._reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
 
@@ -158,14 +158,14 @@ class Core(Engine):
         except BaseException:
             with self.lock:
                 waiter.abandon()
-                late = waiter.result()
+                late = waiter.value
                 if isinstance(late, protocol.Reply):  # the reply and the interruption met
                     self.undo(late)
             self.wake_if_asleep()
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
-                self._led_for, self._reader = None, NOBODY
+                self._led_for, self._reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
 
@@ -193,11 +193,13 @@ class Core(Engine):
         waits: bool = False,
     ) -> None:
         """Queue a publish; `waits` says that the caller waits next, and sends it then."""
-        if self._owned() or (waits and self._is_sender()):
+        if waits:
+            self._may_wait()
+        elif self._owned():
             raise ReenteredError
         with self.lock:
             try:
-                channel.send_publish(
+                queued = channel.send_publish(
                     exchange, routing_key, raw_properties, body, mandatory, publication
                 )
             except BaseException as error:
@@ -205,9 +207,8 @@ class Core(Engine):
                 raise
             if publication is not None and publication.window is not None:
                 publication.window.in_flight += 1
-            queued = self.protocol.bytes_queued - self.protocol.bytes_sent
         if queued >= FLUSH_AT:
-            if not self._stream.unsent:
+            if self.may_flush():
                 self._flush_mine()
             self.look_whether_held()
         elif self._sleeping and not waits:
@@ -311,7 +312,8 @@ def open_core(parameters: Parameters) -> Core:
     core.start()
     try:
         waiter.wait(deadline, f"the handshake with {parameters.host}:{parameters.port}")
-        waiter.outcome()
+        if waiter.error is not None:
+            raise waiter.error
     except BaseException:
         core.abort()
         core._thread.join(LINGER)

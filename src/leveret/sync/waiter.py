@@ -14,20 +14,21 @@ __all__ = ["Waiter"]
 
 
 class Waiter:
-    """One thread that waits for one result. All but `wait` and `outcome` under the engine's lock.
+    """One thread that waits for one result. All but `wait` under the engine's lock.
 
     Attributes:
         done: whether the result is there.
+        value, error: the result; `error` is to be raised, if it is one.
         abandoned: nobody waits any more.
     """
 
-    __slots__ = ("_engine", "_error", "_lock", "_value", "abandoned", "done")
+    __slots__ = ("_engine", "_lock", "abandoned", "done", "error", "value")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock: threading.Lock | None = None
-        self._value: object = None
-        self._error: BaseException | None = None
+        self.value: object = None
+        self.error: BaseException | None = None
         self.abandoned = False
         self.done = False
 
@@ -35,24 +36,21 @@ class Waiter:
         """Wake it with a value; False if it was woken before."""
         if self.done:
             return False
-        self._value = value
-        self._settle()
-        return True
-
-    def set_error(self, error: BaseException) -> None:
-        """Wake it with an error."""
-        if not self.done:
-            self._error = error
-            self._settle()
-
-    def _settle(self) -> None:
+        self.value = value
         self.done = True
         if not self.abandoned:
             self._engine.unanswered -= 1
         if self._lock is not None:
             self._lock.release()
         else:
-            self._engine.led_for_is_done()
+            self._engine.settled_in_lead()
+        return True
+
+    def set_error(self, error: BaseException) -> None:
+        """Wake it with an error."""
+        if not self.done:
+            self.error = error
+            self.set_result(None)
 
     def abandon(self) -> None:
         """The caller has given up."""
@@ -60,10 +58,6 @@ class Waiter:
             self.abandoned = True
             if not self.done:
                 self._engine.unanswered -= 1
-
-    def result(self) -> object:
-        """The value, None where there is none."""
-        return self._value
 
     def sleeps(self) -> None:
         """Its thread is going to `wait`."""
@@ -86,13 +80,3 @@ class Waiter:
             timeout=-1 if deadline is None else deadline.remaining()
         ):
             raise deadline.exceeded(operation)  # type: ignore[union-attr]
-
-    def outcome(self) -> object:
-        """The value.
-
-        Raises:
-            BaseException: the error, if it is one.
-        """
-        if self._error is not None:
-            raise self._error
-        return self._value

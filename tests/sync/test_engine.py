@@ -1,0 +1,282 @@
+"""Who reads, who sends, and that nobody waits for one who does neither."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import leveret
+from leveret.broker import Broker
+from leveret.sync.engine import IO_THREAD, NOBODY
+
+from ..support.proxy import Proxy
+from ..support.threads import Signal, eventually, start
+
+SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def channel(broker: Broker) -> Iterator[leveret.Channel]:
+    with leveret.connect(broker.url) as connection, connection.channel() as channel:
+        yield channel
+
+
+@pytest.fixture
+def other(broker: Broker) -> Iterator[leveret.Channel]:
+    """A channel of another connection."""
+    with leveret.connect(broker.url) as connection, connection.channel() as channel:
+        yield channel
+
+
+def ask(channel: leveret.Channel, queue: str) -> None:
+    """A request by which this thread has led, or will."""
+    assert channel.queue_declare(queue, passive=True, timeout=SECONDS).queue == queue
+
+
+def lead(channel: leveret.Channel, queue: str) -> None:
+    """Have the caller of the next operation lead: the I/O thread stands by after an answer."""
+    core = channel.core
+
+    def stands_by() -> bool:
+        ask(channel, queue)
+        return bool(core._reading == NOBODY)
+
+    eventually(stands_by)
+
+
+def test_the_one_that_waits_reads(channel: leveret.Channel) -> None:
+    """Answers are read in the caller's thread, all but the first few."""
+    queue = channel.queue_declare(exclusive=True).queue
+    lead(channel, queue)
+    core = channel.core
+    receive = core._receive
+    readers: list[threading.Thread] = []
+
+    def noted() -> None:
+        readers.append(threading.current_thread())
+        receive()
+
+    core._receive = noted
+    try:
+        for _ in range(200):
+            ask(channel, queue)
+    finally:
+        del core._receive
+    here = readers.count(threading.current_thread())
+    assert here > 100, readers
+
+
+def test_the_io_thread_reads_when_nobody_waits(channel: leveret.Channel) -> None:
+    queue = channel.queue_declare(exclusive=True).queue
+    lead(channel, queue)
+    eventually(lambda: channel.core._reading == IO_THREAD)
+    ask(channel, queue)
+
+
+@pytest.mark.parametrize("what", ["publish", "ack", "nack", "nowait"])
+def test_what_nobody_waits_for_leaves_all_the_same(
+    channel: leveret.Channel, other: leveret.Channel, what: str
+) -> None:
+    """The caller has led, the I/O thread stands by, and then the caller does something else."""
+    queue = channel.queue_declare("left-alone", auto_delete=True).queue
+    if what in ("ack", "nack"):
+        channel.publish(b"", routing_key=queue)
+        delivery = channel.get(queue)
+        assert delivery is not None
+    lead(channel, queue)
+    if what == "publish":
+        channel.basic_publish(b"x", routing_key=queue)
+    elif what == "nowait":
+        channel.publish_nowait(b"x", routing_key=queue)
+    elif what == "ack":
+        delivery.ack()
+        channel.basic_publish(b"x", routing_key=queue)  # comes behind the ack
+    else:
+        delivery.nack()
+    try:
+        got = eventually(lambda: other.get(queue, no_ack=True))
+        assert got.redelivered is (what == "nack")
+    finally:
+        other.queue_delete(queue)
+
+
+def test_the_end_of_leading_leaves_nobody_behind(channel: leveret.Channel) -> None:
+    """Some lead, some sleep, and each of them ends first at some time."""
+    queue = channel.queue_declare(exclusive=True).queue
+    channels = [leveret.Connection(channel.core).channel() for _ in range(6)]
+
+    def work(mine: leveret.Channel, number: int) -> int:
+        for turn in range(150):
+            ask(mine, queue)
+            if turn % (number + 1) == 0:
+                mine.publish(b"", routing_key=queue, timeout=SECONDS)
+        return number
+
+    workers = [start(work, mine, number) for number, mine in enumerate(channels)]
+    assert [worker.result(60) for worker in workers] == list(range(6))
+    core = channel.core
+    assert not core.unanswered
+    assert not core._asking
+
+
+def test_who_leads_for_long_is_relieved(channel: leveret.Channel, other: leveret.Channel) -> None:
+    """A consumer that waits leads; what another thread asks meanwhile is answered, and when the
+    consumer is busy the I/O thread reads.
+    """
+    queue = channel.queue_declare("relief", auto_delete=True).queue
+    busy, go_on = threading.Event(), threading.Event()
+    mine = leveret.Connection(channel.core).channel()
+
+    def consume() -> None:
+        with mine.consume(queue, no_ack=True) as consumer:
+            for delivery in consumer:
+                if delivery.body == b"end":
+                    return
+                busy.set()
+                assert go_on.wait(SECONDS)
+
+    lead(channel, queue)
+    consumer = start(consume)
+    eventually(lambda: channel.core._reading > NOBODY and channel.core._called_back)
+    for _ in range(20):
+        ask(channel, queue)
+    other.publish(b"", routing_key=queue)
+    assert busy.wait(SECONDS)
+    seen = Signal()
+    channel.on_return = seen
+    channel.basic_publish(b"", routing_key="nowhere", mandatory=True)
+    seen.next()
+    go_on.set()
+    other.publish(b"end", routing_key=queue)
+    consumer.result()
+
+
+def test_a_consumer_that_is_cancelled_while_it_leads(channel: leveret.Channel) -> None:
+    queue = channel.queue_declare(exclusive=True).queue
+    consumer = channel.consume(queue)
+    lead(channel, queue)
+    iterating = start(list, consumer)
+    eventually(lambda: channel.core._led_for is not None)
+    consumer.cancel(timeout=SECONDS)
+    assert iterating.result() == []
+
+
+def test_two_of_one_consumer(channel: leveret.Channel, other: leveret.Channel) -> None:
+    """One leads, one sleeps; either may get the delivery."""
+    queue = channel.queue_declare("shared", auto_delete=True).queue
+    consumer = channel.consume(queue, no_ack=True)
+    lead(channel, queue)
+    takers = [start(consumer.get, SECONDS) for _ in range(2)]
+    eventually(lambda: channel.core.unanswered == 2)
+    for _ in range(2):
+        other.publish(b"x", routing_key=queue)
+    assert [taker.result().body for taker in takers] == [b"x", b"x"]
+    consumer.cancel()
+
+
+def test_a_deadline_while_other_things_arrive(
+    channel: leveret.Channel, other: leveret.Channel
+) -> None:
+    """What comes for others does not put the deadline off."""
+    queue = channel.queue_declare("noise", auto_delete=True).queue
+    quiet = channel.queue_declare(exclusive=True).queue
+    with channel.consume(queue, no_ack=True), channel.consume(quiet) as consumer:
+        lead(channel, queue)
+        stop = threading.Event()
+
+        def make_noise() -> None:
+            while not stop.is_set():
+                other.publish(b"", routing_key=queue)
+
+        noise = start(make_noise)
+        try:
+            with pytest.raises(leveret.DeadlineExceeded):
+                consumer.get(timeout=0.2)
+        finally:
+            stop.set()
+            noise.result()
+
+
+def test_an_interrupt_of_one_that_leads(channel: leveret.Channel) -> None:
+    """Ctrl-C ends the wait, and the connection is as good as before."""
+    queue = channel.queue_declare(exclusive=True).queue
+    consumer = channel.consume(queue)
+    lead(channel, queue)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(5):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                next(consumer)
+            assert channel.core._led_for is None
+            ask(channel, queue)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    eventually(lambda: channel.core._reading == IO_THREAD)
+    channel.publish(b"x", routing_key=queue)
+    assert consumer.get(timeout=SECONDS).body == b"x"
+
+
+def test_a_signal_handler_that_waits_where_its_thread_leads(channel: leveret.Channel) -> None:
+    """It leads in the place of the thread it has interrupted, which still gets its own."""
+    queue = channel.queue_declare(exclusive=True).queue
+    consumer = channel.consume(queue)
+    lead(channel, queue)
+    asked = Signal()
+
+    def handle(*_: object) -> None:
+        ask(channel, queue)
+        asked(channel.core._led_for is not None)
+        channel.publish(b"x", routing_key=queue, timeout=SECONDS)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert consumer.get(timeout=SECONDS).body == b"x"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert asked.calls == [(True,)]
+
+
+def test_a_cut_while_one_leads(broker: Broker) -> None:
+    with Proxy(broker.url) as proxy:
+        connection = leveret.connect(proxy.url)
+        channel = connection.channel()
+        queue = channel.queue_declare(exclusive=True).queue
+        lead(channel, queue)
+        waiting = start(next, channel.consume(queue))
+        eventually(lambda: channel.core._reading > NOBODY)
+        proxy.cut()
+        with pytest.raises(leveret.ChannelClosedError):
+            waiting.result()
+        eventually(lambda: not channel.core._thread.is_alive())
+        with contextlib.suppress(leveret.LeveretError):
+            connection.close()
+
+
+def test_without_poll(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, and where another library has taken `select.poll` away."""
+    monkeypatch.delattr(select, "poll")
+    with leveret.connect(broker.url) as connection, connection.channel() as channel:
+        queue = channel.queue_declare(exclusive=True).queue
+        consumer = channel.consume(queue)
+        lead(channel, queue)
+        channel.publish(bytes(5_000_000), routing_key=queue)
+        delivery = consumer.get(timeout=SECONDS)
+        assert len(delivery.body) == 5_000_000
+        delivery.ack()
+        eventually(lambda: channel.core._reading == IO_THREAD)
+        channel.publish(b"x", routing_key=queue)
+        assert consumer.get(timeout=SECONDS).body == b"x"

@@ -34,7 +34,7 @@ def reply_text(text: str) -> str:
 
 def malformed_text(method: wire.Method) -> str | None:
     """The first field of a method whose text UTF-8 does not hold (surrogate escapes)."""
-    for name in method.fields:
+    for name in method.texts:
         value = getattr(method, name)
         if isinstance(value, str) and not value.isascii():
             try:

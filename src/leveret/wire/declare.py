@@ -95,6 +95,10 @@ class _MethodType(type):
             "key": key,
             "replies": replies,
             "has_content": has_content,
+            "has_nowait": "nowait" in fields,
+            "texts": tuple(
+                field for field, kind, visible in layout if visible and kind == "ShortStr"
+            ),
             "name": _wire_name(class_name),
         }
         for attribute, value in zip(("class_id", "method_id"), index, strict=True):
@@ -126,6 +130,8 @@ class Method(metaclass=_MethodType):
         fields: the names of its fields, without the reserved ones.
         replies: the methods that answer it; empty where nothing does.
         has_content: whether a content header and a body follow.
+        has_nowait: whether one of the fields is `nowait`.
+        texts: the names of the fields that are short strings.
     """
 
     __slots__ = ("channel",)
@@ -138,6 +144,8 @@ class Method(metaclass=_MethodType):
     fields: ClassVar[tuple[str, ...]] = ()
     replies: ClassVar[tuple[type[Method], ...]] = ()
     has_content: ClassVar[bool] = False
+    has_nowait: ClassVar[bool] = False
+    texts: ClassVar[tuple[str, ...]] = ()
     _layout: ClassVar[tuple[tuple[str, str, bool], ...]] = ()
 
     def encode(self, channel: int) -> bytes:
@@ -197,7 +205,8 @@ def _steps(layout: _Layout) -> Iterator[tuple[str, Any]]:
     yield "run", run
 
 
-_RESERVED: Final = {"string": 'b""', "table": 'b"\\0\\0\\0\\0"', "integer": "0"}
+_EMPTY_TABLE: Final = r'b"\0\0\0\0"'
+_OCTETS: Final = tuple(bytes([value]) for value in range(256))
 
 
 def _compile(
@@ -212,6 +221,7 @@ def _compile(
         "explain": _explain_encode,
         "failures": _ENCODE_FAILURES,
         "overrun": _Overrun,
+        "octets": _OCTETS,
     }
     visible = [field for field, _, is_visible in layout if is_visible]
     scope |= {f"default_{field}": defaults[field] for field in visible}
@@ -247,9 +257,12 @@ def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[
     codes = "BHII"
     values = ["1", "channel", "SIZE", str(key)]
     count = 0
+    in_range = False  # whether the value of a single octet needs no check
 
     def pack() -> str:
         nonlocal count
+        if codes == "B" and in_range:  # half the time of a struct
+            return f"octets[{values[0]}]"
         count += 1
         scope[f"pack{count}"] = struct.Struct(">" + codes).pack
         return f"pack{count}({', '.join(values)})"
@@ -259,6 +272,7 @@ def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[
             for code, what, entry in content:
                 codes += code
                 size += struct.calcsize(">" + code)
+                in_range = False
                 if what == "bits":
                     bits = (
                         f"({1 << shift} if self.{field} else 0)"
@@ -266,6 +280,8 @@ def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[
                         if is_visible
                     )
                     values.append(" | ".join(bits) or "0")
+                    in_range = True
+                    continue
                 elif not entry[2]:
                     values.append("0")
                 elif what == "length":
@@ -275,17 +291,20 @@ def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[
             continue
         if values:
             parts.append(pack())
-            codes, values = "", []
+            codes, values, in_range = "", [], True
         field, kind, is_visible = content
         if not is_visible:
             if kind == "Table":
                 size += 4
-                parts.append(_RESERVED["table"])
+                parts.append(_EMPTY_TABLE)
             continue
         if kind == "ShortStr":
             yield f'        v_{field} = self.{field}.encode("utf-8", "surrogateescape")'
         elif kind == "Table":
-            yield f"        v_{field} = encode_table(self.{field}, name={field!r})"
+            yield f"        v_{field} = self.{field}"
+            empty = f"v_{field}.__class__ is dict and not v_{field}"
+            table = f"encode_table(v_{field}, name={field!r})"
+            yield f"        v_{field} = {_EMPTY_TABLE} if {empty} else {table}"
         else:
             yield f"        v_{field} = self.{field}"
         parts.append(f"v_{field}")

@@ -267,6 +267,8 @@ def decode_frames(
         except (struct.error, IndexError):
             pass
         # Not a case for the fast way, or not complete, or malformed.
+        if pos == len(data):
+            return items, pos, FRAME_OVERHEAD
         try:
             item, used = decode_frame(data, pos, limit)
         except DecodeError:

@@ -31,6 +31,7 @@ from leveret.protocol import (
     ConnectionBlocked,
     ConnectionUnblocked,
     ConsumerCancelled,
+    Reply,
     ServerChannel,
     ServerOptions,
     State,
@@ -144,6 +145,21 @@ def test_get(pair: Pair) -> None:
     assert len(channel.unsettled) == 1
 
 
+def test_a_get_whose_frames_come_one_by_one(pair: Pair) -> None:
+    channel = pair.channel()
+    pair.answers[wire.BasicGet] = lambda at_server, method: None
+    channel.send_request(wire.BasicGet("q"), "get")
+    pair.pump()
+    content = wire.encode_get_ok(1, 7, False, "x", "k", 3, b"\0\0", b"body", 0)
+    assert isinstance(content, bytes)
+    for octet in content:
+        pair.client.receive_data(bytes([octet]), 0.0)
+    (reply,) = of(Reply, pair.client.events())
+    assert isinstance(reply.reply, wire.Delivery)
+    assert (reply.token, reply.reply.body) == ("get", b"body")
+    assert len(channel.unsettled) == 1
+
+
 def test_update_secret(pair: Pair) -> None:
     pair.client_side.send_request(wire.ConnectionUpdateSecret(b"new", "expired"), "token")
     pair.pump()
@@ -173,6 +189,7 @@ def test_a_secret_that_gets_no_answer(pair: Pair) -> None:
         wire.ChannelOpen(),
         wire.ChannelClose(200, "", 0, 0),
         wire.ConnectionUpdateSecret(b"", ""),
+        wire.ConnectionOpen("/"),
     ],
 )
 def test_requests_that_are_none(pair: Pair, method: wire.Method) -> None:

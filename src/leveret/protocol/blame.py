@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 from .. import wire
 
-__all__ = ["LATE", "SentMethods", "settled_tag"]
+__all__ = ["LATE", "Request", "SentMethods", "settled_tag"]
 
 LATE = (wire.BasicCancel, wire.BasicConsume, wire.TxCommit)
 """Requests whose replies may come after those to later requests. RabbitMQ's channel process asks
@@ -26,32 +26,64 @@ waits for confirms (`maybe_complete_tx`); meanwhile the channel handles what was
 RECENT = 32  # methods sent without waiting since the last reply that are remembered
 
 
-class SentMethods:
-    """What was sent on one channel and may yet fail, publishes and acks apart."""
+class Request:
+    """A method that waits for its reply.
 
-    __slots__ = ("_requests", "_stretches")
+    Attributes:
+        method: as sent.
+        token, owner: the caller's.
+        unheeded: consumer tags whose deliveries were before its reply, if any.
+        posted: the methods sent without waiting between the request before it and this one.
+    """
+
+    __slots__ = ("method", "owner", "posted", "token", "unheeded")
+
+    def __init__(
+        self, method: wire.Method, token: object, owner: object, unheeded: Sequence[str]
+    ) -> None:
+        self.method = method
+        self.token = token
+        self.owner = owner
+        self.unheeded = unheeded
+        self.posted: Collection[wire.Method] = ()
+
+
+class SentMethods:
+    """What was sent on one channel and may yet fail, publishes and acks apart.
+
+    Attributes:
+        requests: those without a reply, in order.
+    """
+
+    __slots__ = ("_posted", "requests")
 
     def __init__(self) -> None:
-        # Methods sent without waiting, split at the open requests: the first stretch was sent
-        # before the first open request, and so on; there is one more than there are requests.
-        self._stretches: deque[deque[wire.Method]] = deque([deque(maxlen=RECENT)])
-        self._requests: deque[wire.Method] = deque()
+        self.requests: deque[Request] = deque()
+        self._posted: deque[wire.Method] | None = None  # after the last request
 
     def add(self, method: wire.Method) -> None:
         """A method without a reply was sent."""
-        self._stretches[-1].append(method)
+        if self._posted is None:
+            self._posted = deque(maxlen=RECENT)
+        self._posted.append(method)
 
-    def add_request(self, method: wire.Method) -> None:
+    def add_request(self, request: Request) -> None:
         """A method with a reply was sent."""
-        self._requests.append(method)
-        self._stretches.append(deque(maxlen=RECENT))
+        if self._posted is not None:
+            request.posted = self._posted
+            self._posted = None
+        self.requests.append(request)
 
-    def replied(self, index: int = 0) -> None:
+    def replied(self, index: int) -> Request:
         """An open request has its reply, and so nothing that was sent before it may fail."""
-        for stretch in islice(self._stretches, index + 1):
-            stretch.clear()
-        del self._stretches[index]
-        del self._requests[index]
+        requests = self.requests
+        if not index:
+            return requests.popleft()
+        for request in islice(requests, index + 1):
+            request.posted = ()
+        request = requests[index]
+        del requests[index]
+        return request
 
     def find(self, kind: type[wire.Method], text: str) -> Mapping[str, object]:
         """The arguments of the method of this kind that failed.
@@ -82,33 +114,35 @@ class SentMethods:
             text: the broker's reply text.
         """
         meant = self._meant(kind, text) if kind is not None else []
-        if len(self._requests) == 1:
-            request = self._requests[0]
+        if len(self.requests) == 1:
+            request = self.requests[0].method
             blames_it = any(method is request for method in meant)
             unclear = not meant and (kind is None or type(request) is kind)
             return 0 if blames_it or unclear else None
         if not all(method == meant[0] for method in meant):
             return None
-        for index, request in enumerate(self._requests):
-            if any(method is request for method in meant):
+        for index, each in enumerate(self.requests):
+            if any(method is each.method for method in meant):
                 return index
         return None
 
     def _meant(self, kind: type[wire.Method], text: str) -> list[wire.Method]:
         """The methods of this kind that the broker may mean, in the order of sending."""
         candidates: list[wire.Method] = []
-        for index, stretch in enumerate(self._stretches):
-            candidates += [method for method in stretch if type(method) is kind]
-            request = self._requests[index] if index < len(self._requests) else None
-            if type(request) is kind:
-                candidates.append(request)
-            if not isinstance(request, LATE):
+        for request in self.requests:
+            candidates += [method for method in request.posted if type(method) is kind]
+            if type(request.method) is kind:
+                candidates.append(request.method)
+            if not isinstance(request.method, LATE):
                 break
+        else:
+            candidates += [method for method in self._posted or () if type(method) is kind]
         if not candidates:
             return []
         quoted = [_quoted(method, text) for method in candidates]
         most = max(quoted)
-        if not most and len(self._stretches[0]) == RECENT:
+        first = self.requests[0].posted if self.requests else self._posted or ()
+        if not most and len(first) == RECENT:
             return []  # some may be forgotten
         return [m for m, count in zip(candidates, quoted, strict=True) if count == most]
 

@@ -10,9 +10,8 @@ leave in the order of the calls. Whom the broker blames where it closes the chan
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import wire
 from ..exceptions import (
@@ -25,11 +24,11 @@ from ..exceptions import (
     channel_error,
 )
 from ..types import Buffer
-from .blame import LATE, SentMethods, settled_tag
+from .blame import LATE, Request, SentMethods, settled_tag
 from .channel import Channel
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
 from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Deliveries, Outcomes, Reply
-from .replies import check_text
+from .replies import CONNECTION_CLASS, check_text
 from .settle import SettleTracker
 from .states import ChannelState
 
@@ -39,18 +38,17 @@ if TYPE_CHECKING:
 __all__ = ["ClientChannel", "ConsumerEntry"]
 
 
-class _Request(NamedTuple):
-    method: wire.Method
-    token: object
-    owner: object
-    unheeded: tuple[str, ...]  # consumer tags whose deliveries were before its reply, if any
-
-
-_NOT_REQUESTS = (
-    wire.ChannelOpen,
-    wire.ChannelClose,
-    wire.ConnectionClose,
-    wire.ConnectionUpdateSecret,
+_OWN_FUNCTIONS = frozenset({wire.ChannelOpen, wire.ChannelClose}) | frozenset(
+    kind for key, kind in wire.METHODS.items() if key >> 16 == CONNECTION_CLASS
+)
+_REQUESTS = frozenset(kind for kind in wire.METHODS.values() if kind.replies) - _OWN_FUNCTIONS
+_REPLIES = frozenset(  # that are a frame each
+    reply for request in _REQUESTS for reply in request.replies if not reply.has_content
+)
+_TAGGED = (wire.BasicConsume, wire.BasicCancel)  # their replies name the consumer
+_NOTED = frozenset({wire.ConfirmSelect, wire.TxSelect, wire.BasicRecover})  # see `_note`
+_HEEDED = frozenset(  # see `_heed`
+    {wire.ChannelOpenOk, wire.BasicConsumeOk, wire.BasicCancelOk, wire.BasicRecoverOk}
 )
 
 
@@ -81,7 +79,6 @@ class ClientChannel(Channel):
         "_last_routing_key",
         "_names_vary",
         "_newly_unheeded",
-        "_requests",
         "_sent",
         "_unheeded",
         "confirms",
@@ -93,7 +90,6 @@ class ClientChannel(Channel):
 
     def __init__(self, connection: Connection, number: int, token: object) -> None:
         super().__init__(connection, number, ChannelState.OPENING)
-        self._requests: deque[_Request] = deque()
         self._sent = SentMethods()
         self._blamed_token: object = None
         self._last_exchange: str | None = None
@@ -123,9 +119,10 @@ class ClientChannel(Channel):
 
     def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
         piece = self._connection.encode(check_text(method), self.number)
-        self._requests.append(_Request(method, token, owner, tuple(self._newly_unheeded)))
-        self._newly_unheeded.clear()
-        self._sent.add_request(method)
+        unheeded: Sequence[str] = ()
+        if self._newly_unheeded:
+            unheeded, self._newly_unheeded = self._newly_unheeded, []
+        self._sent.add_request(Request(method, token, owner, unheeded))
         self._write(piece)
 
     def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
@@ -142,13 +139,16 @@ class ClientChannel(Channel):
                 nothing is sent.
             LocalProtocolError: a method that gets no reply, for itself or for `nowait`.
         """
-        self.check_open()
-        if not method.replies or getattr(method, "nowait", False):
-            raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
-        if isinstance(method, _NOT_REQUESTS):
+        if self.state is not ChannelState.OPEN:
+            self.check_open()
+        kind = method.__class__
+        if kind in _OWN_FUNCTIONS:
             raise LocalProtocolError(f"{method.name} has a function of its own")
+        if kind not in _REQUESTS or (kind.has_nowait and method.nowait):  # type: ignore[attr-defined]
+            raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
         self._request(method, token, owner)
-        self._note(method)
+        if kind in _NOTED:
+            self._note(method)
 
     def send_method(self, method: wire.Method, owner: object = None) -> None:
         """Send a method that gets no reply: one with `nowait`, or recover-async.
@@ -377,6 +377,9 @@ class ClientChannel(Channel):
             if settled:
                 self._connection.emit(Outcomes(settled))
             return stop
+        if first.__class__ in _REPLIES:
+            self._receive_reply(first)
+            return start + 1
         return start
 
     def _receive_method(self, method: wire.Method) -> None:
@@ -424,10 +427,11 @@ class ClientChannel(Channel):
         self._connection.emit(ChannelFlow(self.number, method.active))
 
     def _receive_reply(self, reply: wire.Method | wire.Content) -> None:
-        kind = wire.BasicGetOk if isinstance(reply, wire.Content) else type(reply)
+        kind = wire.BasicGetOk if isinstance(reply, wire.Content) else reply.__class__
         index = self._answered(kind, reply)
         if index is None:
-            waited = self._requests[0].method.name if self._requests else "nothing"
+            requests = self._sent.requests
+            waited = requests[0].method.name if requests else "nothing"
             raise RemoteProtocolError(
                 f"{kind.name} does not answer what was asked: {waited}",
                 reply_code=wire.ReplyCode.COMMAND_INVALID,
@@ -435,10 +439,15 @@ class ClientChannel(Channel):
                 class_id=kind.class_id,
                 method_id=kind.method_id,
             )
-        request = self._requests[index]
-        del self._requests[index]
-        self._sent.replied(index)
-        self._unheeded.difference_update(request.unheeded)
+        request = self._sent.replied(index)
+        if request.unheeded:
+            self._unheeded.difference_update(request.unheeded)
+        if kind in _HEEDED:
+            self._heed(request, reply)
+        self._connection.emit(Reply(self.number, request.token, request.method, reply))
+
+    def _heed(self, request: Request, reply: wire.Method | wire.Content) -> None:
+        """What changes with a reply of `_HEEDED`."""
         if isinstance(reply, wire.ChannelOpenOk):
             self.state = ChannelState.OPEN
             self.unsettled.gathers = True
@@ -449,14 +458,15 @@ class ClientChannel(Channel):
             self.consumers.pop(reply.consumer_tag, None)
         elif isinstance(reply, wire.BasicRecoverOk):
             self.unsettled.recovered()
-        self._connection.emit(Reply(self.number, request.token, request.method, reply))
 
     def _answered(self, kind: type[wire.Method], reply: object) -> int | None:
         """Which of the open requests a reply is for; None for none of them."""
-        for index, request in enumerate(self._requests):
+        for index, request in enumerate(self._sent.requests):
             method = request.method
             if kind in method.replies:
-                tag = getattr(method, "consumer_tag", "")
+                if not isinstance(method, _TAGGED):
+                    return index
+                tag = method.consumer_tag
                 if not tag or tag == getattr(reply, "consumer_tag", tag):
                     return index
             if not isinstance(method, LATE):
@@ -485,7 +495,7 @@ class ClientChannel(Channel):
         if delivery.consumer_tag is None:
             index = self._answered(wire.BasicGetOk, delivery)
             if index is not None:
-                request = self._requests[index].method
+                request = self._sent.requests[index].method
                 if isinstance(request, wire.BasicGet) and not request.no_ack:
                     self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
             self._receive_reply(delivery)
@@ -509,7 +519,7 @@ class ClientChannel(Channel):
         name, arguments = self.blamed(close.class_id, close.method_id, close.reply_text)
         kind = wire.METHODS.get(close.class_id << 16 | close.method_id)
         index = self._sent.find_request(kind, close.reply_text)
-        self._blamed_token = None if index is None else self._requests[index].token
+        self._blamed_token = None if index is None else self._sent.requests[index].token
         return channel_error(close.reply_code)(
             close.reply_text,
             reply_code=close.reply_code,
@@ -547,8 +557,8 @@ class ClientChannel(Channel):
     def _end(self) -> None:
         super()._end()
         self.unsettled.gathers = False
-        tokens = [request.token for request in self._requests]
-        self._requests.clear()
+        tokens = [request.token for request in self._sent.requests]
+        self._sent.requests.clear()
         if self.close_token is not None:
             tokens.append(self.close_token)
         publications: list[Publication] = []

@@ -13,7 +13,7 @@ import inspect
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from .. import protocol, wire
 from ..client.channel import BaseChannel
@@ -24,6 +24,7 @@ from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
 from ..exceptions import ConnectFailed, ConnectionLost, LeveretError, LocalProtocolError
+from .waiter import Deadlines, Waiter
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
@@ -34,57 +35,6 @@ logger = logging.getLogger("leveret.asyncio")
 READ_SIZE = 262144  # bytes read at a time, at most
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
-
-
-class Waiter:
-    """One task that waits for one result."""
-
-    __slots__ = ("_future", "_loop", "abandoned")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[object] = self._loop.create_future()
-        self.abandoned = False
-
-    def set_result(self, value: object) -> bool:
-        """Wake it with a value; False if it was cancelled or is late, but had no turn since."""
-        if self._future.done():
-            return False
-        self._future.set_result(value)
-        return True
-
-    def set_error(self, error: BaseException) -> None:
-        """Wake it with an error."""
-        if not self._future.done() and not self.abandoned:
-            self._future.set_exception(error)
-
-    def result(self) -> object:
-        """The value, None where there is none."""
-        future = self._future
-        if not future.done() or future.cancelled() or future.exception() is not None:
-            return None
-        return future.result()
-
-    async def wait(self, deadline: Deadline | None, operation: str) -> object:
-        """Wait for the result.
-
-        Args:
-            deadline: None where the end of the connection is the only limit.
-            operation: what is waited for, for the error.
-
-        Raises:
-            DeadlineExceeded: it did not come in time.
-        """
-        if deadline is None or self._future.done():
-            return await self._future
-        timer = self._loop.call_later(deadline.remaining(), self._expire, deadline, operation)
-        try:
-            return await self._future
-        finally:
-            timer.cancel()
-
-    def _expire(self, deadline: Deadline, operation: str) -> None:
-        self.set_error(deadline.exceeded(operation))
 
 
 _TASKS: set[asyncio.Task[None]] = set()
@@ -123,6 +73,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._timer_at: float | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._full: set[Subscription] = set()
+        self._deadlines = Deadlines(self._loop)
         self._waiting = 0  # tasks that wait for an answer of the broker
         self._reading = True
         self._callbacks: set[asyncio.Task[None]] = set()  # callbacks that are coroutine functions
@@ -148,6 +99,9 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self.dispatch()
         if self.protocol.has_data_to_send():
             self._flush()
+        if not self._flush_scheduled:  # after the tasks that were woken, in the same turn
+            self._loop.call_soon(self._flush)
+            self._flush_scheduled = True
         if self._timer is None:
             self._arm_timer()
 
@@ -163,6 +117,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         error.__cause__ = exc
         self.protocol.connection_lost(error)
         self.dispatch()
+        self._deadlines.tidy()
         if self._timer is not None:
             self._timer.cancel()
         self._transport = None
@@ -214,7 +169,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     def _make_waiter(self) -> Waiter:
         self._check_loop()
-        return Waiter()
+        return Waiter(self._loop)
 
     def _arm_timer(self) -> None:
         at = self.protocol.next_deadline()
@@ -271,11 +226,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
-
-    def _waiting_more(self, count: int) -> None:
-        self._waiting += count
-        if self._full:
-            self._set_reading()
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
         """See `BaseCore`."""
@@ -341,19 +291,37 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             DeadlineExceeded: it did not come in time.
         """
         waiter = self._make_waiter()
-        if not register(waiter):
-            return
-        count = 1 if reads else 0
-        self._waiting_more(count)
+        if register(waiter):
+            await self._result(waiter, deadline, operation, give_up, reads)
+
+    async def _result(
+        self,
+        waiter: Waiter,
+        deadline: Deadline | None,
+        operation: str,
+        give_up: Callable[[Waiter], None] | None,
+        reads: bool = True,
+    ) -> Any:
+        if deadline is not None:
+            self._deadlines.add(waiter, deadline, operation)
+        if reads:
+            self._waiting += 1
+            if self._full:
+                self._set_reading()
         try:
-            await waiter.wait(deadline, operation)
+            return await waiter.future
         except BaseException:
             waiter.abandoned = True
             if give_up is not None:
                 give_up(waiter)
             raise
         finally:
-            self._waiting_more(-count)
+            if deadline is not None:
+                self._deadlines.remove(waiter)
+            if reads:
+                self._waiting -= 1
+                if self._full:
+                    self._set_reading()
 
     async def run(
         self, callback: Callable[[Delivery], Awaitable[object] | object], delivery: Delivery
@@ -387,33 +355,30 @@ class Core(BaseCore, asyncio.BufferedProtocol):
                 raise
             logger.warning("closing failed, after %r: %s", error, failure)
 
-    async def request(
+    def request(
         self,
         send: Callable[[wire.Method, Waiter, object], None],
         method: wire.Method,
         deadline: Deadline,
         owner: object = None,
-    ) -> protocol.Reply:
+    ) -> Awaitable[protocol.Reply]:
         """Send a method by `send` and wait for its reply."""
         waiter = self._make_waiter()
         send(method, waiter, owner)
-        return await self._reply(waiter, deadline, method.name)
+        return self._reply(waiter, deadline, method.name)
 
-    async def _reply(self, waiter: Waiter, deadline: Deadline, operation: str) -> protocol.Reply:
-        self.flush_soon()
-        self._waiting_more(1)
-        try:
-            reply = await waiter.wait(deadline, operation)
-        except BaseException:
-            waiter.abandoned = True
-            late = waiter.result()
-            if isinstance(late, protocol.Reply):  # the reply and the cancellation met
-                self.undo(late)
-                self.flush_soon()
-            raise
-        finally:
-            self._waiting_more(-1)
-        return reply  # type: ignore[return-value]
+    def _reply(
+        self, waiter: Waiter, deadline: Deadline, operation: str
+    ) -> Awaitable[protocol.Reply]:
+        if not self._flush_scheduled:
+            self.flush_soon()
+        return self._result(waiter, deadline, operation, self._undo_late)
+
+    def _undo_late(self, waiter: Waiter) -> None:
+        late = waiter.result()
+        if isinstance(late, protocol.Reply):  # the reply and the cancellation met
+            self.undo(late)
+            self.flush_soon()
 
     def post(
         self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
@@ -556,10 +521,11 @@ async def open_core(parameters: Parameters) -> Core:
     options = parameters.client_options(parameters.with_mechanisms(given))
     where = f"{parameters.host}:{parameters.port}"
     core = Core(parameters, options)
-    waiter = core._open_waiter = Waiter()
+    waiter = core._make_waiter()
+    core._open_waiter = waiter
     try:
         await _connect(core, deadline, where)
-        await waiter.wait(deadline, f"the handshake with {where}")
+        await core._result(waiter, deadline, f"the handshake with {where}", None)
     except BaseException:
         await core.discard()
         raise

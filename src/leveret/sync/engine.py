@@ -219,7 +219,9 @@ class Engine(BaseCore):
                 return None
         elif idle:
             self._called_back = True
-            return WATCH
+            if self._reading != NOBODY:  # and who leads will look, when it has led
+                return WATCH
+            self._called_back = False
         # where nothing was left to this thread, it may look less often
         longer = self.protocol.bytes_waiting() == 0
         self._standby = min(2 * self._standby, STANDBY_MAX) if longer else STANDBY
@@ -368,12 +370,13 @@ class Engine(BaseCore):
             with self.lock:
                 if self._sending or self._aborted:
                     return
-                data = b"" if stream.has_output() else self._next_data()
-                if not data and not stream.has_output():
+                pending = stream.has_output()
+                data = b"" if pending else self._next_data()
+                if not data and not pending:
                     return
                 self._sender = threading.get_ident()
                 self._sending = mine = True
-            rounds = SEND_ROUNDS
+            rounds = 1 if reads else SEND_ROUNDS
             while mine:
                 sent = stream.send(data) if data else stream.flush()
                 rounds -= 1
@@ -468,10 +471,10 @@ class Engine(BaseCore):
         """After leading: have the I/O thread come, if it is needed before its next look."""
         self._resting = self._sleeping = False
         self._leads += 1
-        with self.lock:
-            if self._called_back or self.unanswered or self._is_needed():
-                self._called_back = False
-                self._baton.pass_on()
+        # without the lock: who began to wait, or called back, did so before it saw that one led
+        if self._called_back or self.unanswered or self._work or self._stream.has_output():
+            self._called_back = False
+            self._baton.pass_on()
 
     def _lead(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> None:
         """Do what the I/O thread does, until the waiter has its result or there is something that

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Self
 
 from .. import wire
 from ..client.deadline import Deadline
-from ..client.publisher import BasePublication, Window, check_body, encode_properties
+from ..client.publisher import (
+    BasePublication,
+    Window,
+    check_body,
+    encode_properties,
+    publication_maker,
+)
 from ..exceptions import ConfigurationError, LeveretError
 from ..types import Buffer
 
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["Publication", "Publisher"]
+__all__ = ["Publication", "Publisher", "make_publication"]
 
 
 class Publication(BasePublication):
@@ -47,6 +53,9 @@ class Publication(BasePublication):
         if error is not None:
             self.told()
             raise error
+
+
+make_publication = publication_maker(Publication)
 
 
 class Publisher:
@@ -111,7 +120,9 @@ class Publisher:
             deadline = channel.deadline(timeout)
             await self._wait(window.room(), deadline)
             await channel.wait_to_publish(deadline)
-        publication = Publication(channel, exchange, routing_key, body, mandatory, window)
+        publication = make_publication(
+            channel, exchange, routing_key, body, mandatory, window
+        )
         core.publish(
             channel.protocol,
             exchange,

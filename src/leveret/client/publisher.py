@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import wire
 from ..exceptions import PublishFailures
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from .channel import BaseChannel
     from .core import Waiter
 
-__all__ = ["BasePublication", "Window", "check_body", "encode_properties", "settle"]
+__all__ = [
+    "BasePublication",
+    "Window",
+    "check_body",
+    "encode_properties",
+    "publication_maker",
+    "settle",
+]
 
 MAX_FAILED = 1000  # failed publishes that are kept for the user to be told of
 
@@ -47,28 +54,9 @@ class BasePublication(Publication):
 
     __slots__ = ("channel", "waiters", "window")
 
-    def __init__(
-        self,
-        channel: BaseChannel,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        mandatory: bool,
-        window: Window | None = None,
-    ) -> None:
-        # the attributes of Publication, set here: one call less for each message
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.body = body
-        self.mandatory = mandatory
-        self.delivery_tag = 0
-        self.position = 0
-        self.outcome = Outcome.PENDING
-        self.returned = None
-        self.reason = None
-        self.channel = channel
-        self.waiters: list[Waiter] | None = None
-        self.window = window
+    channel: BaseChannel
+    waiters: list[Waiter] | None
+    window: Window | None
 
     def wants(self, waiter: Waiter) -> bool:
         """Register one who waits for the outcome; False where it is there."""
@@ -89,6 +77,28 @@ class BasePublication(Publication):
         """Somebody knows the outcome: nobody else needs to be told."""
         if self.window is not None:
             self.window.told(self)
+
+
+P = TypeVar("P", bound=BasePublication)
+
+
+def publication_maker(kind: type[P]) -> Callable[..., P]:
+    """A function that makes publications of a front end's own kind: one is made for each message.
+
+    Returns:
+        Takes channel, exchange, routing_key, body, mandatory, window (or None), in this order.
+    """
+    given = ("channel", "exchange", "routing_key", "body", "mandatory", "window")
+    pending = {
+        "delivery_tag": 0,
+        "outcome": Outcome.PENDING,
+        "position": 0,
+        "raw_properties": b"",
+        "reason": None,
+        "returned": None,
+        "waiters": None,
+    }
+    return wire.maker(kind, given, pending)
 
 
 def settle(publications: Sequence[BasePublication]) -> None:

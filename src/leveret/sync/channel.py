@@ -17,7 +17,7 @@ from ..protocol import Outcome
 from ..types import Buffer
 from .consumer import Consumer, run_callback
 from .opening import opening
-from .publisher import Publication, Publisher
+from .publisher import Publication, Publisher, make_publication
 from .topology import Arguments, Topology
 from .transport import spawn
 
@@ -73,7 +73,7 @@ class Channel(Topology):
             body = check_body(body)
         deadline = self.deadline(timeout)
         core = self.core
-        publication = Publication(self, exchange, routing_key, body, mandatory)
+        publication = make_publication(self, exchange, routing_key, body, mandatory, None)
         if core.held and not core.may_publish(self):
             try:
                 self.wait_to_publish(deadline)
@@ -127,7 +127,9 @@ class Channel(Topology):
         """
         if body.__class__ is not bytes:
             body = check_body(body)
-        publication = Publication(self, exchange, routing_key, body, mandatory, self.window)
+        publication = make_publication(
+            self, exchange, routing_key, body, mandatory, self.window
+        )
         self.core.select_confirms(self.protocol)
         self.core.publish(
             self.protocol,

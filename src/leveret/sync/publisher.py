@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Self
 
 from .. import wire
 from ..client.deadline import Deadline
-from ..client.publisher import BasePublication, Window, check_body, encode_properties
+from ..client.publisher import (
+    BasePublication,
+    Window,
+    check_body,
+    encode_properties,
+    publication_maker,
+)
 from ..exceptions import ConfigurationError, LeveretError
 from ..types import Buffer
 
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["Publication", "Publisher"]
+__all__ = ["Publication", "Publisher", "make_publication"]
 
 
 class Publication(BasePublication):
@@ -48,6 +54,9 @@ class Publication(BasePublication):
         if error is not None:
             self.told()
             raise error
+
+
+make_publication = publication_maker(Publication)
 
 
 class Publisher:
@@ -112,7 +121,9 @@ class Publisher:
             deadline = channel.deadline(timeout)
             self._wait(window.room(), deadline)
             channel.wait_to_publish(deadline)
-        publication = Publication(channel, exchange, routing_key, body, mandatory, window)
+        publication = make_publication(
+            channel, exchange, routing_key, body, mandatory, window
+        )
         core.publish(
             channel.protocol,
             exchange,

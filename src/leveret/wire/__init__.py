@@ -19,6 +19,7 @@ from .codec import (
     encode_reject,
     encode_return,
     encode_table,
+    maker,
 )
 from .codec import codec as CODEC
 from .constants import (
@@ -251,4 +252,5 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "maker",
 ]

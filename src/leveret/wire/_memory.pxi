@@ -96,6 +96,49 @@ cdef Py_ssize_t slot_offset(object cls, str name) except -1:
     return offset
 
 
+cdef class Maker:
+    """A class, and where its attributes are; called with the values of the given ones."""
+
+    cdef object cls
+    cdef object twin
+    cdef Py_ssize_t count  # of those given; the rest are constants
+    cdef Py_ssize_t* offsets
+    cdef tuple constants
+
+    def __cinit__(self, object cls, object given, object constants):
+        cdef list names = [*given, *constants]
+        cdef Py_ssize_t at
+        self.cls = cls
+        self.twin = _making.maker(cls, given, constants)
+        self.count = len(given)
+        self.constants = tuple(constants.values())
+        self.offsets = <Py_ssize_t*>PyMem_Malloc(max(len(names), 1) * sizeof(Py_ssize_t))
+        if self.offsets == NULL:
+            raise MemoryError
+        for at in range(len(names)):
+            self.offsets[at] = slot_offset(cls, names[at])
+
+    def __dealloc__(self):
+        PyMem_Free(self.offsets)
+
+    def __call__(self, *values):
+        cdef Py_ssize_t at
+        cdef Py_ssize_t count = self.count
+        if PyTuple_GET_SIZE(values) != count:
+            return self.twin(*values)  # says what is wrong
+        made = allocate(self.cls)
+        for at in range(count):
+            put(made, self.offsets[at], <object>PyTuple_GET_ITEM(values, at))
+        for at in range(PyTuple_GET_SIZE(self.constants)):
+            put(made, self.offsets[count + at], <object>PyTuple_GET_ITEM(self.constants, at))
+        return made
+
+
+def maker(cls, given, constants):
+    """`pure.maker`."""
+    return Maker(cls, given, constants)
+
+
 # -- arguments ----------------------------------------------------------------------------------
 
 cdef inline bint as_size(object value, int64_t* size) noexcept:

@@ -3,6 +3,7 @@ from collections.abc import Mapping, Sequence
 from .content import Delivery, Item
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
+from .making import maker as maker
 from .properties import Properties
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "maker",
 ]
 
 #: A fingerprint of the sources that this was built from.

@@ -36,6 +36,7 @@ from libc.string cimport memcmp, memcpy
 from ..exceptions import DecodeError
 from . import encoders as _encoders
 from . import frames as _frames
+from . import making as _making
 from . import properties as _properties
 from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
@@ -58,6 +59,7 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "maker",
 ]
 
 include "_memory.pxi"

@@ -25,6 +25,7 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "maker",
 ]
 
 _NAMES: Final = ("pure", "compiled")
@@ -68,6 +69,7 @@ if codec == "compiled":
         encode_reject,
         encode_return,
         encode_table,
+        maker,
     )
 else:
     from .pure import (
@@ -84,6 +86,7 @@ else:
         encode_reject,
         encode_return,
         encode_table,
+        maker,
     )
 
 use_for_properties(encode_properties, decode_properties)

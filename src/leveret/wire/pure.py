@@ -16,6 +16,7 @@ from .encoders import (
     encode_return,
 )
 from .frames import claim_run, decode_frames
+from .making import maker
 from .properties import decode_properties, encode_properties
 from .table import decode_table, encode_table
 
@@ -33,4 +34,5 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "maker",
 ]

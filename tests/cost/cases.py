@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from itertools import islice
+from itertools import cycle, islice
 
 import leveret
 import leveret.asyncio
@@ -20,14 +20,17 @@ from .count import MESSAGES, Counts
 
 BODY = b"x" * 100
 IN_FLIGHT = 1000
+CHANNELS = 100
 FEEDS = (MESSAGES, MESSAGES)
 
-Blocking = Callable[[leveret.Channel], Callable[[], None]]
+Blocking = Callable[[leveret.Connection], Callable[[], None]]
 Asyncio = Callable[[leveret.asyncio.Channel], Awaitable[Callable[[], Awaitable[None]]]]
-"""A case gets a channel and gives what is done twice: once to warm up, once to be counted."""
+"""A case gets a connection, or a channel, and gives what is done twice: to warm up, and counted."""
 
 
-def publish(channel: leveret.Channel) -> Callable[[], None]:
+def publish(connection: leveret.Connection) -> Callable[[], None]:
+    channel = connection.channel()
+
     def run() -> None:
         for _ in range(MESSAGES):
             channel.basic_publish(BODY, "", "q")
@@ -35,7 +38,9 @@ def publish(channel: leveret.Channel) -> Callable[[], None]:
     return run
 
 
-def publish_confirmed(channel: leveret.Channel) -> Callable[[], None]:
+def publish_confirmed(connection: leveret.Connection) -> Callable[[], None]:
+    channel = connection.channel()
+
     def run() -> None:
         with channel.publisher(max_in_flight=IN_FLIGHT) as publisher:
             for _ in range(MESSAGES):
@@ -44,7 +49,8 @@ def publish_confirmed(channel: leveret.Channel) -> Callable[[], None]:
     return run
 
 
-def consume(channel: leveret.Channel) -> Callable[[], None]:
+def consume(connection: leveret.Connection) -> Callable[[], None]:
+    channel = connection.channel()
     consumer = channel.consume("q", prefetch=MESSAGES)
 
     def run() -> None:
@@ -55,7 +61,22 @@ def consume(channel: leveret.Channel) -> Callable[[], None]:
     return run
 
 
-def round_trip(channel: leveret.Channel) -> Callable[[], None]:
+def consume_in_turn(connection: leveret.Connection) -> Callable[[], None]:
+    """From many channels, one delivery of each after the other: nothing comes in runs."""
+    channels = [connection.channel() for _ in range(CHANNELS)]
+    consumers = [each.consume("q", prefetch=MESSAGES) for each in channels]
+
+    def run() -> None:
+        channels[0].queue_declare("q", passive=True)
+        for consumer in islice(cycle(consumers), MESSAGES):
+            next(consumer).ack()
+
+    return run
+
+
+def round_trip(connection: leveret.Connection) -> Callable[[], None]:
+    channel = connection.channel()
+
     def run() -> None:
         for _ in range(MESSAGES):
             channel.queue_declare("q")
@@ -109,6 +130,7 @@ BLOCKING: dict[str, Blocking] = {
     "publish, blocking": publish,
     "publish with 1,000 confirms in flight, blocking": publish_confirmed,
     "consume and ack, blocking": consume,
+    "consume and ack, 100 channels in turn, blocking": consume_in_turn,
     "round trip, blocking": round_trip,
 }
 ASYNCIO: dict[str, Asyncio] = {
@@ -128,7 +150,7 @@ def count_blocking(case: Blocking) -> Counts:
         leveret.connect(f"amqp://127.0.0.1:{port}") as connection,
     ):
         channel = connection.channel()
-        run = case(channel)
+        run = case(connection)
         for counts.active in (False, True):
             run()
             channel.queue_declare("q")  # answered when all has been read

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.brokers import ROOT, _run
 
 pytest.importorskip("vine")
 
 Connect = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Path:
+    """The folder with the certificates of the tests, which need no broker."""
+    folder = ROOT / ".rabbitmq" / "certs"
+    _run("certs", str(folder))
+    return folder
 
 
 @pytest.fixture

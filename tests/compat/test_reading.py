@@ -72,15 +72,6 @@ def pair(request, tmp_path):
     made.close()
 
 
-@pytest.fixture(scope="session")
-def certificates():
-    from tests.support import brokers
-
-    folder = brokers.ROOT / ".rabbitmq" / "certs"
-    brokers._run("certs", str(folder))
-    return folder
-
-
 def test_a_stream_cut_at_every_byte_with_a_timeout_in_between(pair):
     for byte in STREAM:
         pair.peer.sendall(bytes((byte,)))

@@ -36,6 +36,11 @@ class Part:
     seconds: int = 300
 
     @property
+    def wants_broker(self) -> bool:
+        """Whether its tests talk to the server."""
+        return "integration" in self.name or "functional" in self.name
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         return self.tests or (self.name,)
 

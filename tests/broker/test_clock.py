@@ -139,18 +139,22 @@ def test_half_an_hour_passes_at_once() -> None:
         assert deaths[0]["time"].timestamp() == int(clock())
 
 
-def test_a_message_without_time_to_live_goes_at_once_when_time_stands() -> None:
+def test_what_is_due_goes_though_time_stands() -> None:
+    clock = VirtualClock()
     with (
-        Broker(clock=VirtualClock()) as broker,
+        Broker(clock=clock) as broker,
         leveret.connect(broker.url) as connection,
         connection.channel() as channel,
     ):
         dead = channel.queue_declare(exclusive=True).queue
         channel.queue_bind(dead, "amq.fanout")
         queue = channel.queue_declare(exclusive=True, arguments=TTL).queue
-        message = leveret.Properties(expiration="0")
-        channel.publish(b"lost", routing_key=queue, properties=message)
-        assert next(channel.consume(dead)).body == b"lost"
+        channel.publish(b"late", routing_key=queue)
+        delivery = channel.get(queue)
+        assert delivery is not None
+        clock.advance(HALF_AN_HOUR)
+        delivery.nack(requeue=True)
+        assert next(channel.consume(dead)).body == b"late"
 
 
 async def test_time_is_moved_from_the_loop_of_the_broker() -> None:
@@ -173,13 +177,13 @@ async def test_real_time_passes_by_itself() -> None:
         dead = (await channel.queue_declare(exclusive=True)).queue
         await channel.queue_bind(dead, "amq.fanout")
         consumer = await channel.consume(dead, no_ack=True)
-        queue = await channel.queue_declare(exclusive=True, arguments=TTL)
-        for name in ("30", "10"):  # the second one goes with the first
+        for name in ("30", "10", "100", "50"):
+            queue = await channel.queue_declare(exclusive=True, arguments=TTL)
             message = leveret.Properties(expiration=name)
             await channel.publish(name.encode(), routing_key=queue.queue, properties=message)
         async with asyncio.timeout(10):
-            bodies = [(await consumer.get()).body for _ in range(2)]
-        assert bodies == [b"30", b"10"]
+            bodies = [(await consumer.get()).body for _ in range(4)]
+        assert sorted(bodies) == [b"10", b"100", b"30", b"50"]
 
 
 def test_the_example_of_the_documentation_runs() -> None:

@@ -176,7 +176,10 @@ def test_a_long_chain_of_queues_ends(peer: Peer, node: Node) -> None:
         )
     declare(peer, f"q{length}")
     peer.publish("q0")
-    assert len(deaths(get(peer, f"q{length}"))) == length
+    found = get(peer, f"q{length}")
+    assert len(deaths(found)) == length
+    assert headers(found)["x-first-death-queue"] == "q0"
+    assert headers(found)["x-last-death-queue"] == f"q{length - 1}"
 
 
 def test_a_connection_that_ends_in_the_middle_loses_nothing(
@@ -218,7 +221,8 @@ def test_a_full_queue_tells_its_publisher(dead: Peer) -> None:
     dead.publish("dead")
     assert dead.one(wire.BasicAck).delivery_tag == 6
     dead.publish("q")
-    assert dead.one(wire.BasicNack).delivery_tag == 7
+    nack = dead.one(wire.BasicNack)
+    assert (nack.delivery_tag, nack.multiple) == (7, False)
 
 
 def test_a_transaction_that_a_full_queue_refuses_in_part(peer: Peer) -> None:

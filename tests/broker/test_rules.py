@@ -10,8 +10,10 @@ from test_queue import Channel, drain, message, subscribe
 
 from leveret import wire
 from leveret.broker.clock import Timers
+from leveret.broker.consumers import Consumer
 from leveret.broker.queue import EXPIRED_AT_ONCE, Home, Queue, Reason, Usage
 from leveret.broker.rules import RuledQueue
+from leveret.exceptions import AccessRefused
 
 
 class Place(Home):
@@ -74,6 +76,16 @@ def test_a_message_behind_one_that_stays_waits_for_it(place: Place) -> None:
     entry = queue.take()
     assert entry is not None
     place.pass_time(0.0)
+    assert place.bodies(Reason.EXPIRED) == ["goes"]
+
+
+def test_a_message_expires_behind_one_that_a_consumer_has(place: Place) -> None:
+    queue, channel = ruled(place), Channel()
+    publish(queue, "stays")
+    publish(queue, "goes", ttl=1.0)
+    subscribe(queue, channel, prefetch=1)
+    assert channel.bodies == ["stays"]
+    place.pass_time(1.0)
     assert place.bodies(Reason.EXPIRED) == ["goes"]
 
 
@@ -255,20 +267,25 @@ def test_a_single_active_consumer(place: Place) -> None:
     queue, channel = Queue("q", arguments={"x-single-active-consumer": True}), Channel()
     first = subscribe(queue, channel, "a", prefetch=1)
     second = subscribe(queue, channel, "b", no_ack=True)
-    third = subscribe(queue, channel, "c", no_ack=True, priority=5)
+    subscribe(queue, channel, "c", no_ack=True)
+    third = subscribe(queue, channel, "d", no_ack=True, priority=5)
     publish(queue, *"012")
     assert channel.got[0][0] == "a"
     assert len(channel.got) == 1  # it has no credit, and nobody takes its place
     queue.remove_consumer(second)
     queue.run()
     assert len(channel.got) == 1
-    subscribe(queue, channel, "d", no_ack=True)
     queue.remove_consumer(first)
     queue.run()
-    assert [tag for tag, _ in channel.got[1:]] == ["c", "c"]
+    assert [tag for tag, _ in channel.got[1:]] == ["d", "d"]
     queue.remove_consumer(third)
     publish(queue, "3")
-    assert channel.got[-1][0] == "d"
+    assert channel.got[-1][0] == "c"
+    with pytest.raises(AccessRefused, match="in exclusive use"):
+        queue.add_consumer(Consumer("e", queue, channel, exclusive=True))
     queue.delete()
-    assert channel.lost == ["d"]
+    assert channel.lost == ["c"]
     assert channel.parked == {}
+    with pytest.raises(AccessRefused, match="in exclusive use"):
+        empty = Queue("q", arguments={"x-single-active-consumer": True})
+        empty.add_consumer(Consumer("e", empty, channel, exclusive=True))

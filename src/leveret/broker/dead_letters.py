@@ -22,17 +22,6 @@ from .rules import RuledQueue
 
 __all__ = ["Death", "dead_letter", "goes_in_a_circle"]
 
-RECORD = (
-    "x-death",
-    "x-first-death-exchange",
-    "x-first-death-queue",
-    "x-first-death-reason",
-    "x-last-death-exchange",
-    "x-last-death-queue",
-    "x-last-death-reason",
-)
-
-
 class Death:
     """That a message died, once or more, in one queue for one reason.
 
@@ -104,7 +93,7 @@ def _record(message: wire.Content, queue: str, reason: Reason, time: float) -> t
 def _headers(
     given: Mapping[str, object] | None, deaths: tuple[Death, ...], first: Death
 ) -> dict[str, object]:
-    headers = {name: value for name, value in (given or {}).items() if name not in RECORD}
+    headers = dict(given or {})
     headers["x-death"] = [death.table() for death in deaths]
     for which, death in (("first", first), ("last", deaths[0])):
         headers[f"x-{which}-death-exchange"] = death.exchange

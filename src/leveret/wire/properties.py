@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from ..exceptions import DecodeError, EncodeError
@@ -60,6 +61,7 @@ _OCTETS: Final = [bytes((value,)) for value in range(256)]
 _PLANS: Final[dict[int, tuple[str, ...]]] = {}
 _PLANS_MAX: Final = 256
 
+_get_all = attrgetter(*(f"_{name}" for name in PROPERTY_NAMES))
 _pack_flags = struct.Struct(">H").pack
 _pack_long_long = struct.Struct(">Q").pack
 _unpack_flags = struct.Struct(">H").unpack_from
@@ -196,8 +198,13 @@ class Properties:
         """Deprecated by the specification; carried as it is."""
         return self._cluster_id
 
+    def values(self) -> tuple[Any, ...]:
+        """All fourteen, as `PROPERTY_NAMES` has them; None for those that are not set."""
+        values: tuple[Any, ...] = _get_all(self)
+        return values
+
     def _set(self) -> dict[str, Any]:
-        values = ((name, getattr(self, name)) for name in PROPERTY_NAMES)
+        values = zip(PROPERTY_NAMES, _get_all(self), strict=True)
         return {name: value for name, value in values if value is not None}
 
     def __repr__(self) -> str:

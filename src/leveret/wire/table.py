@@ -145,6 +145,13 @@ def encode_shortstr(value: str) -> bytes:
 # -- encoding -----------------------------------------------------------------------------------
 
 
+# The keys of tables repeat from message to message. Both are cleared when full.
+_CACHE_MAX: Final = 1024
+_CACHED_MAX: Final = 64
+_keys_sent: Final[dict[str, bytes]] = {}
+_keys_received: Final[dict[bytes, str]] = {}
+
+
 class _Unencodable(Exception):
     """A value without a tag; every level adds its step to `path` on the way out."""
 
@@ -182,13 +189,18 @@ def _encode_mapping(table: Mapping[str, object], depth: int) -> bytes:
     if depth <= 0:
         raise _Unencodable("nested too deeply")
     parts = [b""]
+    add = parts.append
     for key, value in table.items():
         try:
-            parts.append(encode_shortstr(key))
+            raw = _keys_sent.get(key) if type(key) is str else None
+            add(raw or _learn_key_to_send(key))
         except (ValueError, TypeError) as error:
             raise _Unencodable(f"key {key!r}: {error}") from None
+        if value is None:
+            add(b"V")
+            continue
         try:
-            parts.append(_ENCODERS.get(type(value), _encode_other)(value, depth))
+            add(_ENCODERS.get(type(value), _encode_other)(value, depth))
         except _Unencodable as error:
             error.path = f"[{key!r}]{error.path}"
             raise
@@ -197,6 +209,15 @@ def _encode_mapping(table: Mapping[str, object], depth: int) -> bytes:
             wrong.path = f"[{key!r}]"
             raise wrong from None
     return _with_length(parts)
+
+
+def _learn_key_to_send(key: str) -> bytes:
+    raw = encode_shortstr(key)
+    if len(_keys_sent) >= _CACHE_MAX:
+        _keys_sent.clear()
+    if type(key) is str and len(raw) <= _CACHED_MAX:
+        _keys_sent[key] = raw
+    return raw
 
 
 def _encode_array(values: list[object], depth: int) -> bytes:
@@ -415,9 +436,25 @@ def _decode_mapping(data: bytes, pos: int, end: int, depth: int) -> tuple[dict[s
         pos += 1 + data[pos]
         if pos >= stop:
             raise DecodeError("a key reaches past the end of its table", offset=start)
-        key = str(data[start + 1 : pos], "utf-8", "surrogateescape")
-        table[key], pos = _decode_value(data, pos, stop, depth)
+        raw = data[start + 1 : pos]
+        key = _keys_received.get(raw)
+        if key is None:
+            key = _learn_received_key(raw)
+        if data[pos] == 0x56:  # V, which most keys of a task queue's messages have
+            table[key] = None
+            pos += 1
+        else:
+            table[key], pos = _decode_value(data, pos, stop, depth)
     return table, stop
+
+
+def _learn_received_key(raw: bytes) -> str:
+    key = str(raw, "utf-8", "surrogateescape")
+    if len(_keys_received) >= _CACHE_MAX:
+        _keys_received.clear()
+    if len(raw) <= _CACHED_MAX:
+        _keys_received[raw] = key
+    return key
 
 
 def _decode_array(data: bytes, pos: int, end: int, depth: int) -> tuple[list[object], int]:

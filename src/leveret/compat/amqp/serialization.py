@@ -39,6 +39,32 @@ _LENGTHS = {"s": struct.Struct(">B"), "S": struct.Struct(">I"), "x": struct.Stru
 # -- values of tables ---------------------------------------------------------------------------
 
 
+_SENT_AS_THEY_ARE: frozenset[type] = frozenset({int, bool, float, type(None), Decimal})
+_AS_THEY_ARE: frozenset[type] = _SENT_AS_THEY_ARE | {str, bytes}
+
+
+def _is_plain(table: dict[Any, Any], kinds: frozenset[type]) -> bool:
+    """Whether a table is the same to py-amqp and to `wire`, which most are: they need no other.
+
+    Its keys and strings are ASCII, and its values else of these types, or tables and lists of them.
+    """
+    for key, value in table.items():
+        if type(key) is not str or not key.isascii():
+            return False
+        kind = type(value)
+        if kind in kinds:
+            continue
+        if kind is str:
+            plain = value.isascii()
+        elif kind is dict:
+            plain = _is_plain(value, kinds)
+        else:
+            plain = kind is list and kinds.issuperset(map(type, value))
+        if not plain:
+            return False
+    return True
+
+
 def _text(value: str | bytes) -> str:
     """As `wire` wants text: its UTF-8 form is then exactly these bytes."""
     if isinstance(value, str):
@@ -74,6 +100,8 @@ def _item_to_wire(key: Any, value: Any) -> Any:
 
 
 def _table_to_wire(table: Mapping[Any, Any]) -> dict[str, Any]:
+    if type(table) is dict and _is_plain(table, _SENT_AS_THEY_ARE):
+        return table
     return {_text(key): _item_to_wire(key, value) for key, value in table.items()}
 
 
@@ -104,11 +132,10 @@ def _from_wire(value: Any) -> Any:
     return value
 
 
-_AS_THEY_ARE = frozenset({str, int, bool, float, bytes, type(None), Decimal})
-
-
 def table_from_wire(table: Mapping[str, Any]) -> dict[Any, Any]:
-    """A decoded table with py-amqp's values; the dict itself is changed where it can be."""
+    """A decoded table with py-amqp's values: the same one, where it has no others."""
+    if type(table) is dict and _is_plain(table, _AS_THEY_ARE):
+        return table
     out: dict[Any, Any] = {}
     for key, value in table.items():
         name = key if key.isascii() else _key(key)
@@ -241,9 +268,9 @@ _pack_timestamp = struct.Struct(">Q").pack
 _unpack_timestamp = struct.Struct(">Q").unpack_from
 
 _NAMES = tuple(
-    (name, "application_headers" if name == "headers" else name) for name in wire.PROPERTY_NAMES
+    "application_headers" if name == "headers" else name for name in wire.PROPERTY_NAMES
 )
-_KNOWN = {theirs: ours for ours, theirs in _NAMES}
+_KNOWN = dict(zip(_NAMES, wire.PROPERTY_NAMES, strict=True))
 
 # Properties without headers repeat from message to message: decoded once. Cleared when full.
 _seen: dict[bytes, dict[str, Any]] = {}
@@ -267,11 +294,8 @@ def decode_properties(raw: bytes) -> dict[str, Any]:
     if found is not None:
         return found.copy()
     properties = wire.Properties.decode(raw)
-    values: dict[str, Any] = {}
-    for ours, theirs in _NAMES:
-        value = getattr(properties, ours)
-        if value is not None:
-            values[theirs] = value
+    given = zip(_NAMES, properties.values(), strict=True)
+    values = {name: value for name, value in given if value is not None}
     if "timestamp" in values:
         seconds = calendar.timegm(values["timestamp"].utctimetuple())
         if seconds >= _LAST_SECOND:  # some publishers send milliseconds
@@ -352,7 +376,6 @@ class GenericContent:
     __slots__ = (
         "__dict__",
         "__weakref__",
-        "_pending_chunks",
         "body_received",
         "body_size",
         "frame_args",
@@ -365,7 +388,6 @@ class GenericContent:
         self.frame_method = frame_method
         self.frame_args = frame_args
         self.properties: dict[str, Any] = props
-        self._pending_chunks: list[Any] = []
         self.body_received = 0
         self.body_size = 0
         self.ready = False
@@ -397,9 +419,10 @@ class GenericContent:
 
     def inbound_body(self, buf: Any) -> None:
         """The payload of a body frame has come."""
-        self._pending_chunks.append(buf)
+        chunks = self.__dict__.setdefault("_pending_chunks", [])
+        chunks.append(buf)
         self.body_received += len(buf)
         if self.body_received >= self.body_size:
-            chunks, self._pending_chunks = self._pending_chunks, []
+            del self._pending_chunks
             self.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self.ready = True

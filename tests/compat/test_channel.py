@@ -214,6 +214,59 @@ def test_confirms_belong_to_their_publish(connect, broker):
         channel.basic_publish(amqp.Message("x"), routing_key=full)
 
 
+def test_publishes_count_from_the_request_for_confirms_on(connect):
+    """A delivery comes, and its callback publishes, while the first publish asks for confirms."""
+    connection = connect(confirm_publish=True)
+    channel = connection.channel()
+    queue = channel.queue_declare(exclusive=True).queue
+    connect().channel().basic_publish(amqp.Message("one"), routing_key=queue)
+    inner = []
+
+    def on_message(message):
+        channel.basic_publish(amqp.Message("inner"), "amq.fanout", confirm_timeout=10)
+        inner.append(channel._published)
+
+    while not channel.queue_declare(queue, passive=True).message_count:
+        pass
+    channel.basic_consume(queue, callback=on_message, no_ack=True)
+    assert select.select([connection.sock], [], [], 10)[0]
+    channel.basic_publish(amqp.Message("outer"), "amq.fanout", confirm_timeout=10)
+    assert inner == [1]
+    assert channel._published == 2
+
+
+def test_a_listener_hears_every_confirm(connect):
+    channel = connect(confirm_publish=True).channel()
+    heard = []
+    channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=10)
+    channel.events["basic_ack"].add(lambda tag, multiple: heard.append((tag, multiple)))
+    channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=10)
+    channel.basic_publish(amqp.Message("x"), "amq.fanout")
+    assert heard == [(2, False), (3, False)]
+
+
+def test_whoever_overrides_a_hook_sees_every_confirm(broker):
+    seen = []
+
+    class Watching(amqp.Connection):
+        def on_inbound_method(self, channel_id, method_sig, payload, content):
+            seen.append(method_sig)
+            return super().on_inbound_method(channel_id, method_sig, payload, content)
+
+    class Listening(amqp.Channel):
+        def _on_basic_ack(self, delivery_tag, multiple):
+            seen.append(delivery_tag)
+            return super()._on_basic_ack(delivery_tag, multiple)
+
+    host, port = broker.address()
+    for watched, channel_class in ((Watching, amqp.Channel), (amqp.Connection, Listening)):
+        with watched(f"{host}:{port}", virtual_host=broker.vhost, confirm_publish=True) as made:
+            channel = channel_class(made)
+            channel.open()
+            channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=10)
+            assert seen[-1] == (1 if channel_class is Listening else spec.Basic.Ack)
+
+
 def test_closed_things_say_so(connection, channel):
     channel.close()
     channel.close()

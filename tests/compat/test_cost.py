@@ -6,6 +6,7 @@ doubles them.
 
 from __future__ import annotations
 
+import select
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from leveret.compat import amqp
+from leveret.compat.amqp import reading
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "poll"), reason="there is no poll()")
 
 MESSAGES = 200
 HERE = str(Path(amqp.__file__).parent)
-SOCKET = {"sendall", "recv", "send", "settimeout", "gettimeout", "setblocking"}
+SOCKET = {"sendall", "recv", "send", "settimeout", "gettimeout", "setblocking", "poll"}
 
 
 def count(work):
@@ -38,6 +42,14 @@ def count(work):
     return calls, socket
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """The clock of the looks at the socket before a publish: it stands still."""
+    now = [1e9]
+    monkeypatch.setattr(reading, "monotonic", lambda: now[0])
+    return now
+
+
 @pytest.fixture
 def confirming(connect):
     """A channel whose publishes wait for their confirms."""
@@ -53,7 +65,16 @@ def test_a_publish(channel):
 
     calls, socket = count(work)
     assert calls.total() <= 8 * MESSAGES, calls
-    assert socket == {"sendall": MESSAGES}
+    assert socket == {"sendall": MESSAGES, "poll": 1}
+
+
+def test_a_publish_looks_at_the_socket_again_after_a_while(connection, channel, clock):
+    channel.basic_publish(amqp.Message("x"), "no-such-exchange")
+    assert select.select([connection.sock], [], [], 10)[0]
+    channel.basic_publish(amqp.Message("x"), "no-such-exchange")
+    clock[0] += reading.LOOK_SECONDS
+    with pytest.raises(amqp.NotFound):
+        channel.basic_publish(amqp.Message("x"), "no-such-exchange")
 
 
 def test_a_publish_with_the_properties_of_kombu(channel):
@@ -73,7 +94,7 @@ def test_a_publish_with_the_properties_of_kombu(channel):
 
     calls, socket = count(work)
     assert calls.total() <= 15 * MESSAGES, calls
-    assert socket == {"sendall": MESSAGES}
+    assert socket == {"sendall": MESSAGES, "poll": 1}
 
 
 @pytest.mark.parametrize("timeout", [None, 10])
@@ -88,7 +109,8 @@ def test_a_publish_and_its_confirm(confirming, timeout):
     assert calls.total() <= 14 * MESSAGES, calls
     assert socket["sendall"] == MESSAGES
     assert socket["recv"] <= 1.1 * MESSAGES
-    assert socket.keys() <= {"sendall", "recv"}
+    assert socket["poll"] <= (1 if timeout is None else 1.1 * MESSAGES)
+    assert socket.keys() <= {"sendall", "recv", "poll"}
 
 
 @pytest.mark.parametrize("timeout", [None, 10])
@@ -113,4 +135,4 @@ def test_a_delivery_and_its_ack(connection, channel, queue, timeout):
     assert calls.total() <= 24 * MESSAGES, calls  # less where many are read at once
     assert socket["sendall"] == MESSAGES
     assert socket["recv"] <= 3 * MESSAGES
-    assert socket.keys() <= {"sendall", "recv"}
+    assert socket.keys() <= {"sendall", "recv", "poll"}

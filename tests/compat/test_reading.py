@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import threading
 
 import pytest
@@ -62,12 +63,15 @@ class Pair:
         self.peer.close()
 
 
-@pytest.fixture(params=[TCPTransport, SSLTransport], ids=["tcp", "tls"])
-def pair(request, tmp_path):
-    certificates = None
-    if request.param is SSLTransport:
-        certificates = request.getfixturevalue("certificates")
-    made = Pair(request.param, certificates)
+@pytest.fixture(params=["tcp", "unpolled", "tls"])
+def pair(request):
+    """Over TCP, over TCP where the socket is another one (gevent's), over TLS."""
+    if request.param == "tls":
+        made = Pair(SSLTransport, request.getfixturevalue("certificates"))
+    else:
+        made = Pair(TCPTransport)
+    if request.param == "unpolled":
+        made.transport._poll = None
     yield made
     made.close()
 
@@ -110,6 +114,85 @@ def test_the_socket_is_readable_while_there_is_something_to_hand_out(pair):
         assert not select.select([pair.transport.sock], [], [], 0)[0]
         pair.peer.sendall(DELIVERY[20:])
         pair.drain()
+
+
+ACK = wire.encode_ack(1, 7, False)
+SMALL = wire.TxSelectOk().encode(1)  # the least that a method has
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (REPLY,),
+        (SMALL,),
+        (DELIVERY, ACK),
+        (wire.HEARTBEAT_FRAME, ACK),
+        (SMALL, wire.HEARTBEAT_FRAME, ACK, REPLY),
+        (wire.encode_ack(1, 8, False), ACK),
+    ],
+    ids=str,
+)
+def test_what_comes_in_the_place_of_an_expected_frame_is_not_lost_nor_hidden(pair, sent):
+    pair.peer.sendall(b"".join(sent))
+    assert not pair.transport.take(ACK, 5)
+    frames = [frame for frame in sent if frame != wire.HEARTBEAT_FRAME]
+    for number in range(len(frames)):
+        # what take() has read is about to be handed out, whoever waits for the rest sees it
+        assert not number or select.select([pair.transport.sock], [], [], 5)[0]
+        pair.drain()
+    assert not select.select([pair.transport.sock], [], [], 0)[0]
+
+
+def test_an_expected_frame_is_taken_at_once(pair):
+    pair.peer.sendall(ACK + REPLY)
+    if pair.transport.take(ACK, 5):
+        assert pair.transport._polls_alone
+    else:
+        pair.drain()
+    assert select.select([pair.transport.sock], [], [], 5)[0]
+    pair.drain()
+    assert pair.got[-1][1] == (50, 11)
+
+
+def test_an_expected_frame_that_does_not_come_or_comes_in_pieces():
+    pair = Pair(TCPTransport)
+    with pytest.raises(TimeoutError):
+        pair.transport.take(ACK, 0)
+    pair.peer.sendall(ACK[:9])
+    assert not pair.transport.take(ACK, 5)
+    assert not pair.transport.take(ACK, 5)  # the beginning is here: it is read as usual
+    with pytest.raises(TimeoutError):
+        pair.read(0)
+    pair.peer.sendall(ACK[9:])
+    pair.drain()
+    assert pair.got[0][2].delivery_tag == 7
+    pair.peer.close()
+    with pytest.raises(OSError, match="Server unexpectedly closed connection"):
+        pair.transport.take(ACK)
+    assert not pair.transport.connected
+    pair.close()
+
+
+def test_a_batch_costs_three_reads(pair):
+    """One look at all of it, then all but the last byte, then that."""
+    count = 200
+    pair.peer.sendall(DELIVERY * count)
+    reads = []
+
+    def profile(frame, event, what):
+        if event == "c_call" and what.__name__ == "recv":
+            reads.append(what)
+
+    sys.setprofile(profile)
+    try:
+        for _ in range(count):
+            pair.drain()
+    finally:
+        sys.setprofile(None)
+    assert len(pair.got) == count
+    size = len(DELIVERY) * count
+    assert size < 65536
+    assert len(reads) == 3 if pair.transport._polls_alone else len(reads) <= 3 + size // 16384
 
 
 def test_a_wrong_end_of_a_frame(pair):

@@ -133,6 +133,25 @@ def test_a_reset_connection_is_an_os_error_and_then_closed(broker):
             channel.basic_publish(amqp.Message("x"), routing_key="nowhere")
 
 
+@pytest.mark.parametrize("hook", [None, print], ids=["alone", "listened to"])
+def test_a_confirm_that_does_not_come_in_time_may_come_later(broker, hook):
+    with Proxy(broker.url) as proxy:
+        connection = amqp.Connection(
+            f"127.0.0.1:{proxy.port}", virtual_host=broker.vhost, confirm_publish=True
+        )
+        connection.connect()
+        channel = connection.channel()
+        channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=10)
+        if hook:
+            channel.events["basic_ack"].add(hook)
+        proxy.hold_to_broker()
+        with pytest.raises(TimeoutError):
+            channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=0.05)
+        proxy.release()
+        channel.basic_publish(amqp.Message("x"), "amq.fanout", confirm_timeout=10)
+        connection.close()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the option is POSIX's")
 def test_a_write_that_times_out_leaves_no_connection(broker):
     with Proxy(broker.url) as proxy:

@@ -34,7 +34,7 @@ Sig = tuple[int, int]
 
 
 class Fulfilled(promise):  # type: ignore[misc]  # vine has no types
-    """A promise that is fulfilled from the beginning, made in a tenth of the time."""
+    """A promise that is fulfilled from the beginning, made by `_new` in a tenth of the time."""
 
     __slots__ = ()
     fun = on_error = reason = _svpending = _lvpending = None
@@ -44,8 +44,8 @@ class Fulfilled(promise):  # type: ignore[misc]  # vine has no types
     kwargs: ClassVar[dict[str, Any]] = {}
     value: Any = ((), {})
 
-    def __init__(self) -> None:
-        pass
+
+_new = object.__new__
 
 
 def _delivery_args(item: Any) -> list[Any]:
@@ -72,9 +72,13 @@ def _return_args(item: Any) -> list[Any]:
     return [item.reply_code, item.reply_text, item.exchange, item.routing_key]
 
 
-_ACK: Sig = spec.Basic.Ack
-_PUBLISH: Sig = spec.Basic.Publish
-_REJECT: Sig = spec.Basic.Reject
+# what is sent all the time, with the usual letters
+_QUICK: dict[Sig, tuple[str, Any]] = {
+    spec.Basic.Publish: ("Bssbb", FrameWriter.publish),
+    spec.Basic.Ack: ("Lb", FrameWriter.ack),
+    spec.Basic.Reject: ("Lb", FrameWriter.reject),
+}
+_CONTENTS = frozenset({wire.Delivery, wire.Returned})
 _CONTENT_ARGS = {
     spec.Basic.Deliver: _delivery_args,
     spec.Basic.GetOk: _get_args,
@@ -171,16 +175,14 @@ class AbstractChannel:
         connection = self.connection
         if connection is None:
             raise RecoverableConnectionError("connection already closed")
-        writer = connection.frame_writer
-        if writer.__class__ is not FrameWriter or not self._send_quickly(
-            writer, sig, format, args, content
-        ):
+        quick = _QUICK.get(sig)
+        if quick is None or not self._send_quickly(quick, connection, format, args, content):
             encoded = dumps(format, args) if format else ""
             try:
-                writer(1, self.channel_id, sig, encoded, content)
+                connection.frame_writer(1, self.channel_id, sig, encoded, content)
             except StopIteration:
                 raise RecoverableConnectionError("connection already closed") from None
-        sent = Fulfilled()
+        sent = _new(Fulfilled)
         if callback:
             sent.then(callback)
         if wait:
@@ -188,18 +190,14 @@ class AbstractChannel:
         return sent
 
     def _send_quickly(
-        self, writer: FrameWriter, sig: Sig, format: str | None, args: Any, content: Any
+        self, quick: tuple[str, Any], connection: Any, format: str | None, args: Any, content: Any
     ) -> bool:
         """Send what is sent all the time without the detour over letters; whether it was that."""
+        writer = connection._frame_writer
+        if writer.__class__ is not FrameWriter or format != quick[0]:
+            return False
         try:
-            if sig == _ACK and format == "Lb":
-                writer.send(wire.encode_ack(self.channel_id, *args))
-            elif sig == _PUBLISH and format == "Bssbb":
-                writer.publish(self.channel_id, args, content)
-            elif sig == _REJECT and format == "Lb":
-                writer.send(wire.encode_reject(self.channel_id, *args))
-            else:
-                return False
+            quick[1](writer, self.channel_id, args, content)
         except EncodeError:
             return False  # None or bytes for a name, or what does not fit: letters take or tell it
         return True
@@ -269,7 +267,7 @@ class AbstractChannel:
         if self.is_closing and method_sig not in self._ALLOWED_METHODS_WHEN_CLOSING:
             AMQP_LOGGER.warning(IGNORED_METHOD_DURING_CHANNEL_CLOSE, method_sig, self.channel_id)
             return
-        if content and self.auto_decode:
+        if content is not None and self.auto_decode and content.properties:
             self._decode_body(content)
         try:
             known = self._METHODS[method_sig]
@@ -284,7 +282,7 @@ class AbstractChannel:
             return
         args: list[Any] = []
         if known.args:
-            if isinstance(payload, wire.Content):
+            if payload.__class__ in _CONTENTS:
                 args = _CONTENT_ARGS[method_sig](payload)
             elif isinstance(payload, wire.Method):
                 args = _method_args(payload, known.args)

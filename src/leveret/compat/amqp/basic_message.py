@@ -40,7 +40,11 @@ class Message(GenericContent):
     def __init__(
         self, body: Any = "", children: Any = None, channel: Any = None, **properties: Any
     ) -> None:
-        super().__init__(**properties)
+        # not by super(): that would copy the properties, once a message
+        self.frame_method = self.frame_args = None
+        self.properties = properties
+        self.body_received = self.body_size = 0
+        self.ready = False
         self.delivery_info: Any = None
         self.body = body
         self.channel = channel
@@ -62,7 +66,6 @@ def from_content(content: wire.Content, frame_method: tuple[int, int]) -> Messag
     message.frame_method = frame_method
     message.frame_args = None
     message.properties = decode_properties(content.raw_properties)
-    message._pending_chunks = []
     body = content.body
     message.body_received = message.body_size = len(body)
     message.ready = True

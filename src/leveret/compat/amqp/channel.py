@@ -15,10 +15,10 @@ from typing import Any
 
 from vine import ensure_promise
 
-from leveret.protocol import Outcome, Publication
-from leveret.protocol.confirms import ConfirmTracker
+from leveret.wire import encode_ack
 
 from . import spec
+from .abstract_channel import AbstractChannel
 from .exceptions import (
     ChannelError,
     ConsumerCancelled,
@@ -26,8 +26,9 @@ from .exceptions import (
     RecoverableConnectionError,
     error_for_code,
 )
+from .method_framing import FrameHandler
 from .operations import Operations
-from .transport import _AbstractTransport
+from .reading import Reader
 
 __all__ = ["Channel", "VDeprecationWarning"]
 
@@ -118,8 +119,10 @@ class Channel(Operations):
         self.no_ack_consumers: set[Any] = set()
         self.on_open = ensure_promise(on_open)
         self._confirm_selected = False
-        self._confirms: ConfirmTracker | None = None
-        self._publication: Publication | None = None
+        self._published: int | None = None  # how many, since the broker confirms them
+        hooks = (type(self).dispatch_method, type(self)._on_basic_ack)
+        self._unwatched = hooks == (AbstractChannel.dispatch_method, Channel._on_basic_ack)
+        self._awaited: dict[int, bool | None] = {}  # which of these somebody waits for: confirmed?
         self._left: Any = None  # the connection, after a close that got no answer
         if self.connection.confirm_publish:
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
@@ -210,14 +213,18 @@ class Channel(Operations):
         """Open the channel again, under its number."""
         self.is_open = False
         self._confirm_selected = False
-        self._confirms = None
+        self._forget_publishes()
         self.open()
+
+    def _forget_publishes(self) -> None:
+        self._published = None
+        self._awaited = {}  # another one: who waits sees that, and gives up
 
     def collect(self) -> None:
         """Forget everything, and give the number back; without a word to the broker."""
         AMQP_LOGGER.debug("Closed channel #%s", self.channel_id)
         self.is_open = self.is_closing = False
-        self._confirms = None
+        self._forget_publishes()
         channel_id, self.channel_id = self.channel_id, None
         connection, self.connection = self.connection or self._left, None
         self._left = None
@@ -433,9 +440,10 @@ class Channel(Operations):
         connection = self.connection
         if not connection:
             raise RecoverableConnectionError("basic_publish: connection closed")
-        if connection.client_properties.get("capabilities", {}).get("connection.blocked", False):
-            transport = connection.transport
-            if not (isinstance(transport, _AbstractTransport) and transport.is_idle()):
+        capabilities = connection.client_properties.get("capabilities")
+        if capabilities and capabilities.get("connection.blocked"):
+            transport = connection._transport
+            if not (isinstance(transport, Reader) and transport.is_idle()):
                 try:  # connection.blocked may have come, or the end
                     connection.drain_events(timeout=0)
                 except TimeoutError:
@@ -449,9 +457,8 @@ class Channel(Operations):
                     sent = self.send_method(spec.Basic.Publish, argsig, args, msg)
         except TimeoutError:
             raise RecoverableConnectionError("basic_publish: timed out") from None
-        if self._confirms is not None:
-            self._publication = Publication(exchange, routing_key, b"", mandatory)
-            self._confirms.add(self._publication, 0)
+        if self._published is not None:
+            self._published += 1
         return sent
 
     basic_publish = _basic_publish
@@ -470,51 +477,78 @@ class Channel(Operations):
         if not self._confirm_selected:
             self._confirm_selected = True
             self.confirm_select()
-        self._publication = None
+        before = self._published
         sent = self._basic_publish(*args, **kwargs)
-        publication = self._publication
-        if publication is not None:
-            self._wait_for_confirm(publication, timeout)
+        if self._published is not None and self._published != before:
+            self._wait_for_confirm(self._published, timeout)
         return sent
 
-    def _wait_for_confirm(self, publication: Publication, timeout: float | None) -> None:
+    def _wait_for_confirm(self, number: int, timeout: float | None) -> None:
         """Dispatch what comes until a publish has its outcome, in whatever call it comes."""
         deadline = None if timeout is None else monotonic() + timeout
-        left = timeout
-        tracker = self._confirms
-        while publication.outcome is Outcome.PENDING:
-            connection = self.connection
-            if connection is None or self._confirms is not tracker:
-                raise RecoverableConnectionError("basic_publish: connection closed")
-            connection.drain_events(timeout=left)
-            if deadline is not None:
-                left = max(deadline - monotonic(), 0)
-        if publication.outcome is Outcome.NACKED:
-            raise MessageNacked
+        if self._took_confirm(number, timeout):
+            return
+        left = None if deadline is None else max(deadline - monotonic(), 0)
+        awaited = self._awaited
+        awaited[number] = None
+        try:
+            while awaited[number] is None:
+                connection = self.connection
+                if connection is None or self._awaited is not awaited:
+                    raise RecoverableConnectionError("basic_publish: connection closed")
+                connection.drain_events(timeout=left)
+                if deadline is not None:
+                    left = max(deadline - monotonic(), 0)
+            if not awaited[number]:
+                raise MessageNacked
+        finally:
+            del awaited[number]
+
+    def _took_confirm(self, number: int, timeout: float | None) -> bool:
+        """Whether the very next that came was the ack of this publish, and nobody listens to it."""
+        connection = self.connection
+        handler, transport = connection._on_inbound_frame, connection._transport
+        if (
+            not self._unwatched
+            or handler.__class__ is not FrameHandler
+            or not handler.unwatched
+            or self._pending
+            or self.events.get("basic_ack")
+            or not isinstance(transport, Reader)
+            or not transport.take(encode_ack(self.channel_id, number, False), timeout)
+        ):
+            return False
+        connection.bytes_recv += 1
+        return True
 
     def confirm_select(self, nowait: bool = False) -> Any:
         """Have the broker confirm the publishes of this channel (RabbitMQ)."""
-        result = self.send_method(
+        if self._published is None:
+            self._published = 0  # the broker counts from here on, not from its answer
+        return self.send_method(
             spec.Confirm.Select,
             "b",
             (nowait,),
             wait=None if nowait else spec.Confirm.SelectOk,
         )
-        if self._confirms is None:
-            self._confirms = ConfirmTracker()
-        return result
 
     def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
-        if self._confirms is not None:
-            self._confirms.settle(delivery_tag, multiple, Outcome.CONFIRMED, [])
-        for callback in list(self.events["basic_ack"]):
-            callback(delivery_tag, multiple)
+        self._settle("basic_ack", delivery_tag, multiple)
 
     def _on_basic_nack(self, delivery_tag: int, multiple: bool) -> None:
-        if self._confirms is not None:
-            self._confirms.settle(delivery_tag, multiple, Outcome.NACKED, [])
-        for callback in list(self.events["basic_nack"]):
-            callback(delivery_tag, multiple)
+        self._settle("basic_nack", delivery_tag, multiple)
+
+    def _settle(self, event: str, delivery_tag: int, multiple: bool) -> None:
+        """The broker's word on a publish, or with `multiple` on all up to it (0: on all)."""
+        awaited = self._awaited
+        for number in awaited if multiple else (delivery_tag,):
+            due = number <= delivery_tag or not delivery_tag
+            if due and awaited.get(number, False) is None:
+                awaited[number] = event == "basic_ack"
+        callbacks = self.events.get(event)
+        if callbacks:
+            for callback in list(callbacks):
+                callback(delivery_tag, multiple)
 
     def _on_basic_return(
         self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Any

@@ -33,7 +33,8 @@ from .exceptions import (
 )
 from .handshake import Handshake, mechanisms
 from .method_framing import FrameHandler, frame_handler, frame_writer
-from .transport import Transport, _AbstractTransport
+from .reading import Reader
+from .transport import Transport
 from .version import VERSION_TEXT
 
 __all__ = ["Connection"]
@@ -241,7 +242,11 @@ class Connection(Handshake):
                 socket_settings=self.socket_settings,
             )
             self.transport.connect()
-            self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
+            handler = self.frame_handler_cls(self, self.on_inbound_method)
+            if handler.__class__ is FrameHandler:
+                hook = type(self).on_inbound_method
+                handler.unwatched = hook is Connection.on_inbound_method
+            self.on_inbound_frame = handler
             self.frame_writer = self.frame_writer_cls(self, self.transport)
             while not self._handshake_complete:
                 self.drain_events(timeout=self.connect_timeout)
@@ -399,13 +404,13 @@ class Connection(Handshake):
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Wait for one frame; whether a method is complete with it. As `drain_events`."""
-        handler = self.on_inbound_frame
-        transport = self.transport
-        if handler.__class__ is FrameHandler and isinstance(transport, _AbstractTransport):
+        handler = self._on_inbound_frame
+        transport = self._transport
+        if handler.__class__ is FrameHandler and isinstance(transport, Reader):
             return handler.receive(transport.next_item(timeout))
-        with transport.having_timeout(timeout):
-            frame = transport.read_frame()
-        return handler(frame)
+        with self.transport.having_timeout(timeout):
+            frame = self.transport.read_frame()
+        return self.on_inbound_frame(frame)
 
     def on_inbound_method(
         self, channel_id: int, method_sig: tuple[int, int], payload: Any, content: Any

@@ -25,12 +25,18 @@ __all__ = ["frame_handler", "frame_writer"]
 
 FRAME_OVERHEAD = 40
 _CONTENT_METHODS = frozenset({spec.Basic.Return, spec.Basic.Deliver, spec.Basic.GetOk})
+_NO_PROPERTIES = b"\0\0"
 _METHOD, _HEADER, _BODY, _HEARTBEAT = map(int, wire.FrameType)
 
 _DELIVER: tuple[int, int] = spec.Basic.Deliver
 _GET_OK: tuple[int, int] = spec.Basic.GetOk
 _RETURN: tuple[int, int] = spec.Basic.Return
-_SIGS = {kind: (kind.key >> 16, kind.key & 0xFFFF) for kind in wire.METHODS.values()}
+# the methods that come alone; those that a look-up by class finds are most of what is not content
+_SIGS: dict[type, tuple[int, int]] = {
+    kind: (kind.key >> 16, kind.key & 0xFFFF)
+    for kind in wire.METHODS.values()
+    if not kind.has_content
+}
 
 
 class FrameHandler:
@@ -40,15 +46,19 @@ class FrameHandler:
         connection: counts in its `bytes_recv`.
         callback: called with the channel's number, the method's numbers, its arguments (encoded,
             or as `wire` has decoded them) and its message.
+
+    Attributes:
+        unwatched: whether nobody but the channels themselves sees what comes.
     """
 
-    __slots__ = ("_assemblies", "_callback", "_connection", "_partial")
+    __slots__ = ("_assemblies", "_callback", "_connection", "_partial", "unwatched")
 
     def __init__(self, connection: Any, callback: Any) -> None:
         self._connection = connection
         self._callback = callback
         self._assemblies: dict[int, ContentAssembly] = {}
         self._partial: dict[int, Message] = {}
+        self.unwatched = False
 
     def receive(self, item: wire.Item) -> bool:
         """The next item of `wire`; whether a method is complete with it."""
@@ -59,20 +69,20 @@ class FrameHandler:
             if content is None:
                 return False
             item = content
-        if isinstance(item, wire.Delivery):
+        if type(item) is wire.Delivery:
             sig = _GET_OK if item.consumer_tag is None else _DELIVER
             self._callback(number, sig, item, from_content(item, sig))
-        elif isinstance(item, wire.Returned):
+        elif sig_alone := _SIGS.get(type(item)):
+            self._callback(number, sig_alone, item, None)
+        elif type(item) is wire.Returned:
             self._callback(number, _RETURN, item, from_content(item, _RETURN))
-        elif isinstance(item, wire.Heartbeat):
+        elif type(item) is wire.Heartbeat:
             return False
         elif not isinstance(item, wire.Method):
             raise UnexpectedFrame(f"Received {item!r} while expecting a method")
-        elif item.has_content:
+        else:
             self._assemblies[number] = ContentAssembly(item, wire.Delivery)
             return False
-        else:
-            self._callback(number, _SIGS[type(item)], item, None)
         return True
 
     def _assemble(self, number: int, item: wire.Item) -> wire.Content | None:
@@ -143,7 +153,11 @@ class FrameWriter:
     def publish(self, number: int, args: Any, message: Any) -> None:
         """Write basic.publish, with its five arguments and its message."""
         _, exchange, routing_key, mandatory, immediate = args
-        body, properties = _encoded(message)
+        body = message.body
+        if body.__class__ is bytes and message.__class__ is Message and not message.properties:
+            properties = _NO_PROPERTIES
+        else:
+            body, properties = _encoded(message)
         self.send(
             wire.encode_publish(
                 number,
@@ -156,6 +170,16 @@ class FrameWriter:
                 self._connection.frame_max,
             )
         )
+
+    def ack(self, number: int, args: Any, message: None) -> None:
+        """Write basic.ack, with its two arguments."""
+        tag, multiple = args
+        self.send(wire.encode_ack(number, tag, multiple))
+
+    def reject(self, number: int, args: Any, message: None) -> None:
+        """Write basic.reject, with its two arguments."""
+        tag, requeue = args
+        self.send(wire.encode_reject(number, tag, requeue))
 
     def __call__(
         self, type_: int, channel: int, method_sig: Any, args: Any, content: Any

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLError
 from struct import unpack
+from time import monotonic
 from typing import Any
 
 from leveret import wire
@@ -26,12 +27,16 @@ from leveret.exceptions import DecodeError
 
 from .exceptions import ERROR_MAP, FrameError, UnexpectedFrame
 
-__all__ = ["EMPTY_BUFFER", "SIGNED_INT_MAX", "UNAVAILABLE", "Reader"]
+__all__ = ["EMPTY_BUFFER", "SIGNED_INT_MAX", "TAKEN_MAX", "UNAVAILABLE", "Reader"]
 
 EMPTY_BUFFER = b""
 SIGNED_INT_MAX = 0x7FFFFFFF
 #: Not the end of a connection: nothing there, or interrupted.
 UNAVAILABLE = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOENT, errno.EWOULDBLOCK})
+#: Two methods do not fit into so many bytes (the least has 12): none is hidden behind another.
+TAKEN_MAX = 21
+#: For how long a look at the socket holds, in seconds.
+LOOK_SECONDS = 0.001
 _ENDED = "Server unexpectedly closed connection"  # oslo.messaging looks for these words
 
 
@@ -48,6 +53,7 @@ class Reader:
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "_idle_until",
         "_items",
         "_needed",
         "_owed",
@@ -59,6 +65,9 @@ class Reader:
         "sock",
     )
 
+    #: Whether `_poll`, where it is there, tells all that a timeout is needed for.
+    _polls_alone = False
+
     def __init__(self, raise_on_initial_eintr: bool) -> None:
         self.connected = False
         self.sock: Any = None
@@ -68,7 +77,8 @@ class Reader:
         self._needed = 8  # bytes without which decoding it gives nothing
         self._items: deque[wire.Item] = deque()  # decoded, not yet handed out
         self._owed = 0  # bytes of these that are still in the kernel
-        self._poll: Any = None  # see `is_idle`
+        self._poll: Any = None  # see `_poller`
+        self._idle_until = 0.0  # see `is_idle`
 
     @contextmanager
     def having_timeout(self, timeout: float | None) -> Iterator[Any]:
@@ -112,9 +122,9 @@ class Reader:
         """
         items = self._items
         if not items:
-            if timeout is None:
-                self._fill()
-            elif timeout == 0 and self.is_idle():
+            if timeout is None or (self._poll is not None and self._polls_alone):
+                self._fill(timeout)
+            elif timeout == 0 and self._poll is not None and not self._poll.poll(0):
                 raise TimeoutError("nothing has come")
             else:
                 with self.having_timeout(timeout):
@@ -125,8 +135,20 @@ class Reader:
         return item
 
     def is_idle(self) -> bool:
-        """Whether nothing has come, not even the end; False where that is not cheap to know."""
-        return self._poll is not None and not self._items and not self._poll.poll(0)
+        """Whether nothing had come a moment ago, not even the end.
+
+        For who would only like to know, and asks all the time: a look at the socket is a system
+        call, and holds for `LOOK_SECONDS`. False where it is not cheap to know.
+        """
+        if self._poll is None or self._items:
+            return False
+        now = monotonic()
+        if now < self._idle_until:
+            return True
+        if self._poll.poll(0):
+            return False
+        self._idle_until = now + LOOK_SECONDS
+        return True
 
     def _pay(self) -> None:
         owed, self._owed = self._owed, 0
@@ -135,19 +157,52 @@ class Reader:
         except OSError:  # reset since: the next read says so
             pass
 
-    def _fill(self) -> None:
-        """Wait until there is an item, at least."""
+    def _fill(self, timeout: float | None = None) -> None:
+        """Wait until there is an item, at least; for bytes of it with this timeout."""
+        if timeout is not None and timeout < 0:
+            raise ValueError("a timeout is not negative")
         while True:
             held = self._read_buffer
             if self._needed <= len(held):
                 if self._decode(held, 0):
                     return
                 held = self._read_buffer
+            data, behind = self._get(self._needed - len(held) if held else 0, timeout)
+            if self._decode(held + data if held else data, behind):
+                return
+
+    def take(self, frame: bytes, timeout: float | None = None) -> bool:
+        """Wait until something comes, and take it if it is this very frame.
+
+        For who waits for a small frame, and knows which: it needs no decoding, and is not looked
+        at before it is taken. What comes instead is handed out by `next_item`.
+
+        Args:
+            frame: at most `TAKEN_MAX` bytes.
+            timeout: as in `next_item`, and so is what is raised.
+
+        Returns:
+            Whether it was that frame. False, without waiting, where it cannot be known.
+        """
+        if self._items or self._read_buffer or not self._polls_alone or self._poll is None:
+            return False
+        data, _ = self._get(len(frame), timeout)
+        if data == frame:
+            return True
+        self._decode(data, 0)
+        return False
+
+    def _get(self, missing: int, timeout: float | None) -> tuple[bytes, int]:
+        """`_receive` within a timeout, and with py-amqp's errors."""
+        while True:
+            if timeout is not None and not self._poll.poll(min(timeout * 1000, SIGNED_INT_MAX)):
+                raise TimeoutError("timed out")
             try:
-                data, behind = self._receive(self._needed - len(held) if held else 0)
+                data, behind = self._receive(missing)
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EINTR):
-                    if held or self.raise_on_initial_eintr or self.sock.gettimeout() == 0:
+                    begun = self._read_buffer or self.raise_on_initial_eintr
+                    if begun or self.sock.gettimeout() == 0:
                         raise TimeoutError(str(error)) from None
                     continue
                 if not isinstance(error, TimeoutError):
@@ -156,8 +211,7 @@ class Reader:
             if not data:
                 self.connected = False
                 raise OSError(_ENDED)
-            if self._decode(held + data if held else data, behind):
-                return
+            return data, behind
 
     def _decode(self, data: bytes, behind: int) -> bool:
         """Decode what is whole in `data`, of which the last `behind` bytes are in the kernel too.
@@ -190,7 +244,7 @@ class Reader:
         """Wait for bytes.
 
         Args:
-            missing: to the end of the frame that has begun, as far as is known; 0 for none.
+            missing: how many to take; 0 to look at whatever comes.
 
         Returns:
             The bytes, and how many of them are still in the kernel, to be taken by `_consume`.

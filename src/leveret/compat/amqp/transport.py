@@ -118,9 +118,7 @@ class _AbstractTransport(Reader):
             return
         try:
             self._connect(self.host, self.port, self.connect_timeout)
-            tcp = self.sock
             self._init_socket(self.socket_settings, self.read_timeout, self.write_timeout)
-            self._poll = _poller(tcp)
             self.connected = True
         except OSError:
             if self.sock and not self.connected:
@@ -253,7 +251,10 @@ def _poller(sock: Any) -> Any:
 class TCPTransport(_AbstractTransport):
     """Plain TCP. The arguments are `_AbstractTransport`'s."""
 
+    _polls_alone = True
+
     def _setup_transport(self) -> None:
+        self._poll = _poller(self.sock)
         self._write = self.sock.sendall  # type: ignore[method-assign]
         self._quick_recv = self.sock.recv  # type: ignore[method-assign]
         self._read_buffer = EMPTY_BUFFER
@@ -292,6 +293,7 @@ class SSLTransport(_AbstractTransport):
         super().__init__(host, connect_timeout=connect_timeout, **kwargs)
 
     def _setup_transport(self) -> None:
+        self._poll = _poller(self.sock)
         self.sock = self._wrap_socket(self.sock, **self.sslopts)
         self.sock.settimeout(self.connect_timeout)
         self.sock.do_handshake()

@@ -74,6 +74,8 @@ def _no_pipeline(library: str) -> dict[str, str]:
 
 MANY = {"held_1000000": "to receive a million deliveries takes it minutes"}
 
+FLOOR_JOBS = ("publish", "confirm_one", "consume_ack", "roundtrip")
+
 
 def _has_compiled_codec() -> bool:
     """Whether the extension was built; looked up among the files, so that nothing is imported."""
@@ -100,6 +102,7 @@ CLIENTS = {
         *_leveret("leveret", "leveret"),
         *_leveret("leveret-asyncio", "leveret_asyncio"),
         *_leveret("drop-in", "leveret_compat", package="vine"),
+        Entry("floor", "floor", "amqp", only=FLOOR_JOBS),
         Entry("rabbitmq-c", "rabbitmq_c", ""),
         Entry("py-amqp", "py_amqp", "amqp", MANY, share=0.25),
         Entry("pika", "pika", "pika", MANY | _no_pipeline("pika's BlockingConnection"), share=0.25),

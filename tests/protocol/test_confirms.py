@@ -433,16 +433,16 @@ def test_against_a_model(plan: list[Step], lose: bool) -> None:
 
 
 def visits(count: int, order: Callable[[int], list[tuple[int, bool]]]) -> float:
-    """Seconds to confirm `count` publishes in an order."""
+    """CPU seconds to confirm `count` publishes in an order: other programs may run meanwhile."""
     tracker = ConfirmTracker()
     for _ in range(count):
         tracker.add(Publication("", "q", b"", True), 0)
     confirms = order(count)
     settled: list[Publication] = []
-    start = time.perf_counter()
+    start = time.thread_time()
     for tag, multiple in confirms:
         tracker.settle(tag, multiple, CONFIRMED, settled)
-    seconds = time.perf_counter() - start
+    seconds = time.thread_time() - start
     assert len(settled) == count
     return seconds
 
@@ -469,13 +469,13 @@ def test_the_price_of_a_return_does_not_grow() -> None:
         for number in range(count):
             kind = Unclaimed if number % 2 else Publication
             tracker.add(kind("", "q", b"%d" % number, True), 0, b"\0\0")
-        start = time.perf_counter()
+        start = time.thread_time()
         for number in range(count):
             found = tracker.match_return(
                 wire.Returned(1, 312, "", "", "q", b"\0\0", b"%d" % number)
             )
             assert (found is None) is (number % 2 == 1)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds(10_000) for _ in range(2)) < min(seconds(500) for _ in range(3)) * 20 * 6
 

@@ -500,11 +500,11 @@ def seconds(unsettled: int, count: int, last: bool) -> float:
     """The price of `count` deliveries and their acks with others unsettled."""
     tracker = SettleTracker(1)
     tracker.delivered(1, unsettled)
-    start = time.perf_counter()
+    start = time.thread_time()
     for tag in range(unsettled + 1, unsettled + count + 1):
         tracker.delivered(tag, tag)
         tracker.ack(tag if last else tag - unsettled)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -6,12 +6,12 @@ client in one job, divided by that of another client in the same job, or in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.clients.registry import CLIENTS, Entry
 from bench.jobs import DEFAULT_BODY, JOBS, MIB, Job
-from bench.report import Key, Report, layout
+from bench.report import Key, Report, Rows, layout
 from bench.stats import Summary
 
 REPEATS = 5
@@ -145,21 +145,26 @@ def jobs() -> list[tuple[Job, int]]:
     ]
 
 
-def text(report: Report) -> str:
+def text(report: Report, draw: Callable[[Rows], str] = layout) -> str:
     """The claims' tables, every figure beside its bound."""
-    return "\n\n".join(
-        (
-            f"Client CPU per message, ratio of medians of {report.repeats} interleaved repeats, "
-            f"body {DEFAULT_BODY} B\n" + layout([["job", *COLUMNS], *_ratios(report)]),
-            "Messages per second beside the fastest other client's in the same job\n"
-            + layout([["job", "compiled", "pure", "fastest other"], *_rates(report)]),
-            f"Client CPU per message along a series, first = 1 (at most {FLAT})\n"
-            + layout([["series", *LEVERET], *_series(report)]),
-            "Bodies of 1 MiB: messages per second, bare socket = 1 (at least "
-            f"{LARGE_RATE}); MiB of memory for one message in hand\n"
-            + layout([["job", *LEVERET], *_large(report)]),
-        )
-    )
+    repeats = f"{report.repeats} interleaved repeats"
+    tables = {
+        f"Client CPU per message, ratio of medians of {repeats}, body {DEFAULT_BODY} B": [
+            ["job", *COLUMNS],
+            *_ratios(report),
+        ],
+        "Messages per second beside the fastest other client's in the same job": [
+            ["job", "compiled", "pure", "fastest other"],
+            *_rates(report),
+        ],
+        f"Client CPU per message along a series, first = 1 (at most {FLAT})": [
+            ["series", *LEVERET],
+            *_series(report),
+        ],
+        f"Bodies of 1 MiB: messages per second, bare socket = 1 (at least {LARGE_RATE}); "
+        "MiB of memory for one message in hand": [["job", *LEVERET], *_large(report)],
+    }
+    return "\n\n".join(f"{title}\n{draw(rows)}" for title, rows in tables.items())
 
 
 def _ratios(report: Report) -> Iterator[list[str]]:

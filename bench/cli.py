@@ -14,7 +14,7 @@ from bench import claims, machine, native, plot
 from bench.address import Address
 from bench.clients.registry import CLIENTS, Entry
 from bench.jobs import JOBS, Job, Suite
-from bench.report import Report, text, write_json
+from bench.report import Report, markdown, read_json, text, write_json
 from bench.runner import ROOT, measure, plan
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     if options.list:
         print(listing())
+        return 0
+    if options.show:
+        show(read_json(options.show), options.claims)
         return 0
     try:
         return run(options)
@@ -72,18 +75,28 @@ def run(options: argparse.Namespace) -> int:
         measurements=measurements,
         notes=notes,
     )
+    show(report, options.claims)
+    write(report, options.output / f"{now:%Y-%m-%d-%H%M%S}.json", options.claims)
+    return 1 if report.errors else 0
+
+
+def show(report: Report, with_claims: bool) -> None:
+    """Print the tables."""
     print(text(report))
-    more = {}
-    if options.claims:
+    if with_claims:
         print(claims.text(report), end="\n\n")
-        more["claims"] = claims.as_json(report)
-    path = options.output / f"{now:%Y-%m-%d-%H%M%S}.json"
-    write_json(report, path, **more)
-    print(f"written: {path}")
+
+
+def write(report: Report, path: Path, with_claims: bool) -> None:
+    """Write the results beside each other, and say where."""
+    claimed = {"claims": claims.as_json(report)} if with_claims else {}
+    write_json(report, path, **claimed)
+    tables = [claims.text(report, markdown)] if with_claims else []
+    words = "\n\n".join([f"# {report.date}", *tables, text(report, markdown)])
+    path.with_suffix(".md").write_text(words, encoding="utf-8")
     if plot.available():
         plot.write_svg(report, path.with_suffix(".svg"))
-        print(f"written: {path.with_suffix('.svg')}")
-    return 1 if report.errors else 0
+    print("written:", *sorted(path.parent.glob(f"{path.stem}.*")))
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[Job, int]]:
@@ -158,6 +171,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--list", action="store_true", help="clients and jobs")
     options.add_argument(
         "--claims", action="store_true", help="what the claims need, and how they stand"
+    )
+    options.add_argument(
+        "--show", type=Path, help="print the tables of a JSON file, and measure nothing"
     )
     options.add_argument("--url", help="broker; default: tools/rabbitmq url 4")
     options.add_argument("--repeats", type=_positive, default=5, help="default 5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -120,8 +120,11 @@ def _key(measurement: Measurement) -> Key:
     return measurement.client, measurement.job, measurement.body
 
 
-def text(report: Report) -> str:
-    """The tables for the terminal."""
+Rows = Sequence[Sequence[str]]
+
+
+def text(report: Report, draw: Callable[[Rows], str] | None = None) -> str:
+    """The tables for the terminal; `draw` makes them for something else."""
     load = " ".join(f"{value:.2f}" for value in report.load_before) or "unknown"
     machine = report.machine
     blocks = [
@@ -129,7 +132,7 @@ def text(report: Report) -> str:
         f"broker {report.broker}; load average at the start {load}"
     ]
     for group in report.groups:
-        blocks += _tables(report, group)
+        blocks += _tables(report, group, draw or layout)
     blocks.append("\n".join(f"{name}: {JOBS[name].title}" for name in report.jobs))
     notes = [*report.notes]
     notes += [
@@ -152,7 +155,7 @@ def reasons(report: Report) -> list[str]:
     return lines
 
 
-def _tables(report: Report, group: Group) -> list[str]:
+def _tables(report: Report, group: Group, draw: Callable[[Rows], str]) -> list[str]:
     clients = [
         name
         for name in report.titles
@@ -174,7 +177,7 @@ def _tables(report: Report, group: Group) -> list[str]:
             [report.titles[client], *(cell(client, job, show) for job in group.jobs)]
             for client in clients
         ]
-        return f"{title}, {group.title}\n" + layout([["", *group.jobs], *rows])
+        return f"{title}, {group.title}\n" + draw([["", *group.jobs], *rows])
 
     def cpu(key: Key) -> str | None:
         return format_summary(report.cpu[key]) if key in report.cpu else None
@@ -211,7 +214,14 @@ def _tables(report: Report, group: Group) -> list[str]:
     return tables
 
 
-def layout(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Rows) -> str:
+    """A table of Markdown, after the empty line that it needs before it."""
+    first, *others = [f"| {' | '.join(row)} |" for row in rows]
+    rule = f"|{'---|' * len(rows[0])}"
+    return "\n".join(["", first, rule, *others])
+
+
+def layout(rows: Rows) -> str:
     """Columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -271,3 +281,21 @@ def write_json(report: Report, path: Path, **more: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(as_json(report) | more, indent=1, ensure_ascii=False)
     path.write_text(content + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Report:
+    """The report of a file that `write_json` has written."""
+    read = json.loads(path.read_text(encoding="utf-8"))
+    load = read["load"]
+    report = Report(
+        date=read["date"],
+        broker=read["broker"],
+        machine=read["machine"],
+        load_before=load["before"],
+        load_after=load["after"],
+        repeats=read["repeats"],
+        measurements=[Measurement(**each) for each in read["measurements"]],
+        notes=read["notes"],
+    )
+    known = reasons(report)  # they are told with the tables anyway
+    return replace(report, notes=[note for note in report.notes if note not in known])

@@ -13,10 +13,20 @@ from pathlib import Path
 
 import pytest
 from bench.address import Address
-from bench.cli import main, parse_size, parser
+from bench.cli import main, parse_size, parser, write
 from bench.clients.registry import CLIENTS, REFERENCES, Entry
 from bench.jobs import JOBS, MIN_MESSAGES, Kind, Suite
-from bench.report import Report, as_json, format_size, format_summary, layout, text, write_json
+from bench.report import (
+    Report,
+    as_json,
+    format_size,
+    format_summary,
+    layout,
+    markdown,
+    read_json,
+    text,
+    write_json,
+)
 from bench.stats import ratio, summarize
 
 from bench import native
@@ -82,6 +92,22 @@ def test_sizes_are_read_as_they_are_shown(size: int, shown: str) -> None:
 
 def test_columns_are_aligned() -> None:
     assert layout([["", "ab"], ["x", "1"]]) == "   ab\nx   1"
+
+
+def test_tables_can_be_markdown() -> None:
+    assert markdown([["", "ab"], ["x", "1"]]) == "\n|  | ab |\n|---|---|\n| x | 1 |"
+
+
+def test_results_lie_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results" / "run.json"
+    write(report(), path, with_claims=True)
+    said = capsys.readouterr().out
+    assert str(path) in said
+    words = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| publish, no confirm, blocking | not measured |" in words
+    assert "| pika 1.0 | 8.00 | - | failed |" in words
+    assert main(["--show", str(path), "--claims"]) == 0
+    assert "publish, no confirm, blocking" in capsys.readouterr().out
 
 
 def test_plan_takes_turns_and_leaves_out_what_a_client_cannot_do() -> None:
@@ -165,6 +191,9 @@ def test_json_has_ratios_and_every_measurement(tmp_path: Path) -> None:
         "aio-pika": None,
     }
     assert row["rate"]["median"] == pytest.approx(2000.0)
+    again = read_json(path)
+    assert as_json(again) == as_json(made)
+    assert text(again) == text(made)
 
 
 @pytest.mark.parametrize("url", ["amqp://h", "amqp://h/", "amqp://guest:guest@h:5672/%2F"])

@@ -6,6 +6,7 @@
 #                 ARGS: make test ARGS="tests/wire -k table"
 #   make check    ruff, mypy --strict, the direction of the imports, generated files
 #   make bench    CPU and rate beside other clients; ARGS as `python -m bench --help` says
+#   make bench-celery  Celery's tasks on py-amqp and on the drop-in; ARGS as its --help says
 #   make bench-wire   the hot functions by themselves, pure and compiled; ARGS are pyperf's
 #   make compat   the own tests of py-amqp, kombu, Celery and oslo.messaging, on py-amqp and Leveret
 #   make clean    remove the environment and what tools have cached
@@ -23,7 +24,7 @@ FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/wire/*.pyx
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-wire compat clean
+.PHONY: help demo test check bench bench-celery bench-wire compat clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,9 @@ check: $(VENV)/.made-dev
 
 bench: $(VENV)/.made-bench
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-celery: $(VENV)/.made-bench
+	@$(BIN)/python -m bench.celery_tasks $(ARGS)
 
 bench-wire: $(VENV)/.made-bench
 	@$(BIN)/python -m bench.micro --fast $(ARGS)

@@ -1,4 +1,4 @@
-"""Whole programs on the drop-in: kombu, gevent, and the ways of switching it on.
+"""Whole programs on the drop-in: kombu, greenlets, forks, and the ways of switching it on.
 
 Celery's and oslo.messaging's are the examples; see tests/examples.
 """
@@ -76,16 +76,59 @@ def test_kombu_uses_it_by_its_own_urls(broker):
     assert python("-c", KOMBU, broker.url, "") == "py-amqp's error: 404\n"
 
 
-# -- gevent ------------------------------------------------------------------------------------
+# -- greenlets and processes -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-def test_gevent_switches_while_it_drains(broker, tls):
-    pytest.importorskip("gevent")
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_greenlets_run_while_one_drains(broker, library, tls):
+    pytest.importorskip(library, exc_type=ImportError)
     host, port = broker.address(tls=tls)
     certificate = str(broker.certificates / "ca.pem") if tls else ""
-    said = python("gevent_program.py", f"{host}:{port}", broker.vhost, certificate)
-    assert said == "all came, and True\n"
+    arguments = [library, f"{host}:{port}", broker.vhost, certificate]
+    assert python("-W", "ignore", "green_program.py", *arguments) == "all came, and True\n"
+
+
+FORK = """
+import os, sys
+from leveret.compat import amqp
+host, vhost, certificate = sys.argv[1:]
+ssl = {"ca_certs": certificate} if certificate else False
+def connect():
+    made = amqp.Connection(host, virtual_host=vhost, ssl=ssl, login_method="PLAIN")
+    made.connect()
+    return made
+connection = connect()
+channel = connection.channel()
+queue = channel.queue_declare(auto_delete=True).queue
+got = []
+channel.basic_consume(queue, callback=lambda message: got.append(message.body), no_ack=True)
+for end in ("collects", "exits"):
+    child = os.fork()
+    if not child:
+        own = connect()
+        own.channel().basic_publish(amqp.Message(end), routing_key=queue)
+        own.close()
+        if end == "collects":
+            connection.collect()
+            os._exit(0)
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    channel.basic_publish(amqp.Message("parent"), routing_key=queue)
+while len(got) < 4:
+    connection.drain_events(timeout=10)
+connection.close()
+print(*sorted(got))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_a_parent_keeps_its_connection_whatever_its_children_do(broker, tls):
+    host, port = broker.address(tls=tls)
+    certificate = str(broker.certificates / "ca.pem") if tls else ""
+    said = python("-c", FORK, f"{host}:{port}", broker.vhost, certificate)
+    assert said == "collects exits parent parent\n"
 
 
 # -- import amqp -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["Script", "Scripts", "running"]
 
 ROOT = Path(__file__).resolve().parents[2] / "examples"
-SECONDS = 60.0
+SECONDS = 100.0
 
 
 class Script:
@@ -52,7 +52,7 @@ class Script:
         output, _ = self._process.communicate(timeout=SECONDS)
         self.lines += output.splitlines()
         if self._process.returncode:
-            raise self._error(f"exit status {self._process.returncode}")
+            raise self._error(f"exit status {self._process.returncode}, -9 after {SECONDS} s")
         return self.lines
 
     def end(self, how: signal.Signals = signal.SIGINT) -> list[str]:

@@ -24,18 +24,33 @@ def stack() -> Iterator[ExitStack]:
         yield found
 
 
-def start(stack: ExitStack, script: str, broker: BrokerUnderTest) -> Script:
+ON_EVENTLET = """
+import eventlet, runpy, sys
+eventlet.monkey_patch()
+sys.path.insert(0, "")
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def start(stack: ExitStack, script: str, broker: BrokerUnderTest, eventlet: bool = False) -> Script:
     url = "rabbit" + broker.url.removeprefix("amqp")
-    command = [sys.executable, "-W", "ignore", script, "--url", url]
+    patched = ["-c", ON_EVENTLET] if eventlet else []
+    command = [sys.executable, "-W", "ignore", *patched, script, "--url", url]
     started = Script(command, cwd=FOLDER)
     stack.callback(started.close)
     return started
 
 
-def test_the_stock_answers_and_notifies(stack: ExitStack, broker: BrokerUnderTest) -> None:
-    listener = start(stack, "listener.py", broker)
+@pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
+def test_the_stock_answers_and_notifies(
+    stack: ExitStack, broker: BrokerUnderTest, eventlet: bool
+) -> None:
+    if eventlet:
+        pytest.importorskip("eventlet", exc_type=ImportError)
+    listener = start(stack, "listener.py", broker, eventlet)
     listener.read_until("listening")
-    server = start(stack, "server.py", broker)
+    server = start(stack, "server.py", broker, eventlet)
     server.read_until("serving")
     assert start(stack, "client.py", broker).finish() == [
         "3 apples reserved, 7 left",

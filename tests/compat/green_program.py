@@ -1,16 +1,22 @@
-"""Under gevent's monkey patch: a greenlet that drains does not stop the others."""
+"""Under the monkey patch of gevent or eventlet: who drains does not stop the others.
 
-from gevent import monkey
+python green_program.py gevent|eventlet HOST VHOST CERTIFICATE
+"""
 
-monkey.patch_all()
+import sys
 
-import sys  # noqa: E402
+library, host, vhost, certificate = sys.argv[1:]
+if library == "gevent":
+    from gevent import monkey, sleep, spawn
 
-import gevent  # noqa: E402
+    monkey.patch_all()
+else:
+    from eventlet import monkey_patch, sleep, spawn
+
+    monkey_patch()
 
 from leveret.compat import amqp  # noqa: E402
 
-host, vhost, certificate = sys.argv[1:]
 ssl = {"ca_certs": certificate} if certificate else False
 
 ticks: list[float] = []
@@ -28,7 +34,7 @@ def tick() -> None:
     """What runs beside."""
     while True:
         ticks.append(1)
-        gevent.sleep(0.01)
+        sleep(0.01)
 
 
 def consume(connection: amqp.Connection, queue: str) -> None:
@@ -44,15 +50,15 @@ def consume(connection: amqp.Connection, queue: str) -> None:
 
 
 first, second = connect(), connect()
-queue = first.channel().queue_declare("gevent", auto_delete=True).queue
-gevent.spawn(tick)
-consumer = gevent.spawn(consume, first, queue)
-gevent.sleep(0.2)
+queue = first.channel().queue_declare(library, auto_delete=True).queue
+spawn(tick)
+consumer = spawn(consume, first, queue)
+sleep(0.2)
 assert len(ticks) > 5, ticks
 publisher = second.channel()
 for number in range(100):
     publisher.basic_publish(amqp.Message(str(number)), routing_key=queue)
-consumer.get(timeout=10)
+consumer.get(timeout=10) if library == "gevent" else consumer.wait()
 assert got == [str(number) for number in range(100)]
 try:
     first.drain_events(timeout=0.1)

@@ -6,11 +6,15 @@ Celery's and oslo.messaging's are the examples; see tests/examples.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+from tests.examples.scripts import Script
+from tests.support.threads import eventually
 
 from leveret.compat import switch
 
@@ -163,6 +167,48 @@ def test_kombu_itself_is_on_it_then(tmp_path):
         "from kombu.transport import pyamqp\nprint(pyamqp.Channel.__mro__[1].__module__)\n"
     )
     assert python("-m", "leveret.compat", "run", str(script)) == "leveret.compat.amqp.channel\n"
+
+
+def test_a_celery_worker_is_on_it_then(broker, tmp_path):
+    """The program says nothing about Leveret; the log says so once, when logging is set up."""
+    pytest.importorskip("celery")
+    environment = {
+        "BROKER_URL": broker.url,
+        "TASK_QUEUE": f"run-{uuid.uuid4().hex}",
+        "FOLDER": str(tmp_path),
+        "DRIVER": "py-amqp",
+        "ACKS": "late",
+    }
+    run = ["-m", "leveret.compat", "run"]
+    celery = ["-m", "celery", "-A", "load_app", "worker", "-l", "info", "-c", "2"]
+    worker = Script([sys.executable, *run, *celery], HERE, environment)
+    try:
+        worker.read_until(" ready.")
+        python(*run, "load_app.py", "20", **environment)
+        done = tmp_path / "done"
+        eventually(lambda: done.exists() and len(done.read_text().split()) == 20, SECONDS)
+        lines = worker.end(signal.SIGTERM)
+    finally:
+        worker.close()
+    assert sum("import amqp gives leveret.compat.amqp" in line for line in lines) == 1
+
+
+LOG = """
+import logging, sys
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(name)s %(message)s")
+from leveret import compat
+"""
+
+
+def test_one_line_says_what_was_replaced():
+    pytest.importorskip("kombu")
+    said = python("-c", LOG + "compat.install()")
+    assert said == (
+        "leveret.compat kombu transports amqp, amqps, leveret, leverets are Leveret; amqp was "
+        "kombu.transport.pyamqp:Transport; amqps was kombu.transport.pyamqp:SSLTransport\n"
+    )
+    said = python("-c", LOG + "compat.takeover()\nimport amqp, amqp.spec")
+    assert said == "leveret.compat import amqp gives leveret.compat.amqp\n"
 
 
 def test_too_late_says_so():

@@ -63,6 +63,7 @@ def end(worker: Script, retries: int) -> None:
     trouble = [line for line in lines if "ERROR" in line or "Traceback" in line]
     assert not trouble, trouble
     assert sum("Retry in" in line for line in lines) == retries
+    assert sum("leveret, leverets are Leveret" in line for line in lines) == 1
 
 
 def test_the_shop_sells(stack: ExitStack, broker: BrokerUnderTest) -> None:

@@ -12,13 +12,9 @@ way, and `python -m leveret.compat enable` does it for a whole environment.
 
 from __future__ import annotations
 
-import logging
-
-from . import finder
+from . import finder, notice
 
 __all__ = ["install", "takeover"]
-
-logger = logging.getLogger("leveret.compat")
 
 _PLAIN = "leveret.compat.kombu:Transport"
 _TLS = "leveret.compat.kombu:SSLTransport"
@@ -47,11 +43,8 @@ def install(replace: bool = True) -> None:
     for name in aliases:
         transport._transport_cache.pop(name, None)
     transport._transport_cache.pop(None, None)
-    logger.info(
-        "kombu transports %s are Leveret%s",
-        ", ".join(sorted(aliases)),
-        "".join(f"; {name} was {target}" for name, target in sorted(replaced.items())),
-    )
+    before = "".join(f"; {name} was {target}" for name, target in sorted(replaced.items()))
+    notice.say(f"kombu transports {', '.join(sorted(aliases))} are Leveret{before}")
 
 
 def takeover() -> None:
@@ -61,4 +54,3 @@ def takeover() -> None:
         ImportError: py-amqp has been imported already; nothing is changed.
     """
     finder.activate()
-    logger.info("import amqp gives leveret.compat.amqp from now on")

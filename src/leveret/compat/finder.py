@@ -53,9 +53,9 @@ class Finder:
         """Nothing to run: it ran under its own name."""
         module.__spec__, taken = module.__spec__.loader_state, module.__spec__
         if taken.name == NAME:
-            import logging
+            from leveret.compat import notice
 
-            logging.getLogger("leveret.compat").info("import amqp gives leveret.compat.amqp")
+            notice.say("import amqp gives leveret.compat.amqp")
 
 
 def is_ours(spec: ModuleSpec) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from vine import ensure_promise
 
+from .. import notice
 from . import spec
 from .channel import Channel
 from .exceptions import (
@@ -232,6 +233,7 @@ class Connection(Handshake):
         if self.connected:
             return callback() if callback else None
         self._check_not_ended()
+        notice.repeat()
         try:
             self.transport = self.Transport(
                 self.host,

@@ -6,7 +6,7 @@ import pytest
 from broker_peer import Clock, Peer
 
 from leveret import wire
-from leveret.broker.node import Node
+from leveret.broker.node import DEAD_LETTERS_AT_ONCE, Node
 
 SOURCE = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 
@@ -176,10 +176,29 @@ def test_a_long_chain_of_queues_ends(peer: Peer, node: Node) -> None:
         )
     declare(peer, f"q{length}")
     peer.publish("q0")
+    while node.timers.next_deadline() is not None:
+        node.run_timers()
     found = get(peer, f"q{length}")
     assert len(deaths(found)) == length
     assert headers(found)["x-first-death-queue"] == "q0"
     assert headers(found)["x-last-death-queue"] == f"q{length - 1}"
+
+
+def test_many_dead_letters_go_in_turns(dead: Peer, node: Node) -> None:
+    declare(dead, "q", dead_letter_exchange="", dead_letter_routing_key="dead")
+    count = 2 * DEAD_LETTERS_AT_ONCE + 1
+    for number in range(count):
+        dead.publish(body=b"%d" % number)
+        dead.send(wire.BasicGet("q"))
+    dead.read()
+    dead.send(wire.BasicNack(count, True, requeue=False))
+    arrived = node.hosts["/"].queues["dead"].message_count
+    for expected in (DEAD_LETTERS_AT_ONCE, 2 * DEAD_LETTERS_AT_ONCE, count, count):
+        assert arrived() == expected
+        node.run_timers()
+    assert node.timers.next_deadline() is None
+    bodies = [found.body for found in iter(lambda: get(dead, "dead"), None)]
+    assert bodies == [b"%d" % number for number in range(count)]
 
 
 def test_a_connection_that_ends_in_the_middle_loses_nothing(

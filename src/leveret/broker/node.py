@@ -32,6 +32,7 @@ MEMORY_SHARE = 0.6  # of the machine, as RabbitMQ 4
 RELIEF = 0.9  # of the limit: where the alarm ends
 MAX_BODY = 536_870_912  # bytes that a content header may announce to RabbitMQ
 VERSION = "4.3.6"
+DEAD_LETTERS_AT_ONCE = 200  # then others have their turn
 
 
 def default_memory_limit() -> int:
@@ -129,6 +130,7 @@ class Node:
         hosts: the virtual hosts by name.
         replies: the consumers of direct replies.
         sessions: the connections, handshakes included.
+        timer_at: see `Timed`.
         alarm: why publishers are held back, None while they are not.
     """
 
@@ -142,6 +144,7 @@ class Node:
         self.clock = clock
         self.usage = Usage()
         self.timers = Timers(queue_clock or clock, queue_clock or time.time)
+        self.timer_at: float | None = None
         self._dead: DeadLetters = deque()
         self.hosts = {
             name: VirtualHost(name, self.usage, self.timers, self._dead)
@@ -174,13 +177,20 @@ class Node:
 
     def flush(self) -> None:
         """Publish dead letters and send what there is; after anything that a session did."""
-        while self._dead or self._dirty:
-            while self._dead:
+        left = DEAD_LETTERS_AT_ONCE
+        while (self._dead and left) or self._dirty:
+            while self._dead and left:
+                left -= 1
                 host, queue, message, reason = self._dead.popleft()
                 host.publish_dead_letter(queue, message, reason)
             dirty, self._dirty = self._dirty, []
             for session in dirty:
                 session.flush()
+        if self._dead:
+            self.timers.at_latest(self, self.timers.clock())
+
+    def on_time(self) -> None:
+        """See `Timed`: there are more dead letters, and `run_timers` flushes."""
 
     def run_timers(self) -> None:
         """Do what is due in the queues; at `timers.next_deadline`."""

@@ -6,6 +6,8 @@ import sys
 import tracemalloc
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leveret import wire
 from leveret.exceptions import EncodeError, RemoteProtocolError
@@ -86,7 +88,7 @@ def test_other_methods_may_come_between_contents_of_another_channel(pair: Pair) 
 
 
 def test_a_body_as_large_as_the_field(pair: Pair) -> None:
-    """2^63 bytes are announced; what is there is what costs."""
+    """2^63 bytes are announced; what is there costs, or the 4 MiB that anybody is trusted with."""
     pair.consuming()
     size = 1 << 63
     start = wire.BasicDeliver("t", 1, False, "", "q").encode(1) + header(1, size)
@@ -95,7 +97,7 @@ def test_a_body_as_large_as_the_field(pair: Pair) -> None:
     tracemalloc.start()
     for _ in range(16):
         pair.client.receive_data(chunk, 0.0)
-    assert tracemalloc.get_traced_memory()[0] < 4 << 20
+    assert tracemalloc.get_traced_memory()[0] < 5 << 20
     tracemalloc.stop()
     assert pair.client.state is State.OPEN
     assert pair.client.events() == []
@@ -231,3 +233,87 @@ def test_a_delivery_class_of_the_callers() -> None:
     pair.pump()
     assert type(pair.replies()[-1].reply) is Mine
     assert [type(e) for e in of(wire.Delivery, pair.client_events)] == [Mine, Mine]
+
+
+# -- bodies that are received into their place -------------------------------------------------
+
+
+def receive_into(pair: Pair, data: bytes, sizes: list[int]) -> None:
+    """Feed the client as a transport does that can receive into a buffer, in reads of `sizes`."""
+    client, at, turn = pair.client, 0, 0
+    while at < len(data):
+        size = sizes[turn % len(sizes)]
+        turn += 1
+        space = client.body_space()
+        if space is None:
+            client.receive_data(data[at : at + size], 0.0)
+            at += size
+            continue
+        count = min(len(space), size, len(data) - at)
+        space[:count] = data[at : at + count]
+        client.body_filled(count, 0.0)
+        at += count
+        assert client.in_body
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 150_000), min_size=1, max_size=8),
+    st.sampled_from([0, 1, 5000, 131_064, 131_065, 300_000, 5_000_000]),
+    st.sampled_from([4096, 9000, 131_072]),
+)
+def test_a_body_received_into_its_place(sizes: list[int], size: int, frame_max: int) -> None:
+    pair = Pair(ClientOptions(), ServerOptions(frame_max=frame_max)).open()
+    pair.consuming()
+    body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    data = deliver(1, body, 1, frame_max=frame_max) + deliver(2, b"next", 1)
+    receive_into(pair, data, [each + size // 40 for each in sizes])
+    assert [d.body for d in of(wire.Delivery, pair.client.events())] == [body, b"next"]
+    assert not pair.client.in_body
+    assert pair.client.body_space() is None
+
+
+TWO_FRAMES = deliver(1, bytes(200_000), 1, frame_max=131_072)
+
+
+def cut_in_a_body(pair: Pair) -> None:
+    """A body of two frames has come up to the middle of the first."""
+    pair.client.receive_data(TWO_FRAMES[:100_000], 0.0)
+    assert pair.client.body_space() is not None
+
+
+def test_a_wrong_end_behind_a_place(pair: Pair) -> None:
+    pair.consuming()
+    cut_in_a_body(pair)
+    space = pair.client.body_space()
+    assert space is not None
+    pair.client.body_filled(len(space), 0.0)
+    assert pair.client.body_space() is None
+    pair.client.receive_data(b"\0", 0.0)
+    error = one(ConnectionClosed, pair.client.events()).error
+    assert "0x00 in place of the end of the frame" in str(error)
+
+
+@pytest.mark.parametrize("who", ["channel", "connection"])
+def test_what_closes_in_the_middle_of_a_body(pair: Pair, who: str) -> None:
+    channel = pair.consuming()
+    cut_in_a_body(pair)
+    if who == "channel":
+        channel.send_close()
+    else:
+        pair.client.send_close()
+    pair.client.receive_data(TWO_FRAMES[100_000:], 0.0)
+    assert of(wire.Delivery, pair.client.events()) == []
+    assert not pair.client.in_body
+    assert pair.client.state is (State.OPEN if who == "channel" else State.CLOSING)
+
+
+def test_the_peer_is_heard_while_a_body_fills() -> None:
+    pair = Pair(ClientOptions(heartbeat=10), ServerOptions(heartbeat=60)).open()
+    pair.consuming()
+    cut_in_a_body(pair)
+    pair.client.body_filled(10, 100.0)
+    pair.client.tick(110.0)
+    assert pair.client.state is State.OPEN
+    pair.client.tick(121.0)
+    assert pair.client.state is State.CLOSED

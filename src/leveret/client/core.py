@@ -141,11 +141,13 @@ class BaseCore:
 
     # -- events ----------------------------------------------------------------------------
 
-    def dispatch(self) -> None:
-        """Hand the protocol's events to their owners."""
+    def dispatch(self) -> bool:
+        """Hand the protocol's events to their owners; whether there were any."""
         handlers = self._handlers
-        for event in self.protocol.events():
+        events = self.protocol.events()
+        for event in events:
             handlers[event.__class__](event)
+        return bool(events)
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
         event.owner.receive(event.deliveries)

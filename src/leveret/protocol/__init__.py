@@ -24,6 +24,7 @@ from .events import (
     SecureResponse,
 )
 from .handshake import CAPABILITIES, ClientOptions, Limits, ServerOptions
+from .outgoing import Pieces
 from .roles import ClientSide, ServerSide
 from .server_channel import ServerChannel
 from .states import ChannelState, Role, State
@@ -51,6 +52,7 @@ __all__ = [
     "OpenRequested",
     "Outcome",
     "Outcomes",
+    "Pieces",
     "Publication",
     "Reply",
     "Role",

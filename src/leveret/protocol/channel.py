@@ -123,6 +123,17 @@ class Channel:
         else:
             raise unexpected_frame(item, "expected method frame, got non method frame instead")
 
+    def receive_taken(self, assembly: ContentAssembly) -> None:
+        """A body frame has gone straight into its content."""
+        if assembly.missing or self.assembly is not assembly:
+            return
+        self.assembly = None
+        content = assembly.finish()
+        if self.state is ChannelState.CLOSING or self.state is ChannelState.ENDING:
+            self._receive_late(content)
+        else:
+            self._receive_content(content)
+
     def _receive_close(self, close: wire.ChannelClose) -> None:
         self.error = self.error or self._peer_error(close)
         if self.state is not ChannelState.ENDING:

@@ -39,7 +39,8 @@ from .content import ContentAssembly
 from .events import ConnectionClosed
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
-from .outgoing import CHUNK, Pieces, cut_chunk, first_untouched
+from .incoming import HANDSHAKE_FRAME_MAX, Incoming
+from .outgoing import CHUNK, JOINED, Pieces, cut_chunk, first_untouched
 from .replies import (
     CONNECTION_CLASS,
     check_text,
@@ -55,12 +56,9 @@ from .replies import (
 from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
-from .states import HOLDING, ChannelState, Role, State
+from .states import ChannelState, Role, State
 
 __all__ = ["Connection"]
-
-HANDSHAKE_FRAME_MAX = 131072
-HELD_MAX = HANDSHAKE_FRAME_MAX  # bytes that a client may send ahead of the server's verdict
 
 
 class Connection:
@@ -76,6 +74,7 @@ class Connection:
         bytes_queued: how many bytes were queued for sending since the start.
         bytes_sent: how many of them were taken by `data_to_send`.
         bytes_leaving: how many of them still leave although the connection has ended here.
+        deaf: after a fault or the end: what is received no longer counts.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
     """
 
@@ -96,13 +95,9 @@ class Connection:
         self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self._events: list[object] = []
-        self._chunks: list[bytes] = []  # received, not yet decoded
-        self._chunk_bytes = 0
-        self._needed = 0  # bytes without which decoding the chunks gives nothing
-        self._holding = False  # bytes for a verdict
-        self._now = 0.0  # of the last bytes
+        self._incoming = Incoming(self, delivery_class)
         self.bytes_leaving = 0
-        self._deaf = False  # after a fault: what is received no longer counts
+        self.deaf = False
         self.close_token: object = None
         self._next_channel = 1
         self._free_channels: deque[int] = deque()
@@ -147,94 +142,38 @@ class Connection:
             return
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
-        if self._deaf:
+        if self.deaf:
             return
-        self._now = now
-        if self._chunks:
-            self._chunks.append(data)
-            self._chunk_bytes += len(data)
-            if self._chunk_bytes < self._needed:
-                return
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-        self._receive(data, now)
+        self._incoming.receive(data, now)
+
+    def body_space(self) -> memoryview | None:
+        """Where the next bytes belong, if it is in a large body under way, so that the transport
+        may receive them there. Next: `body_filled`, or `receive_data` as always.
+        """
+        return self._incoming.space()
+
+    def body_filled(self, count: int, now: float) -> None:
+        """So many bytes, at least one, were received into `body_space()`."""
+        if self._heartbeat is not None:
+            self._heartbeat.last_received = now
+        self._incoming.filled(count)
+
+    @property
+    def in_body(self) -> bool:
+        """Whether a large body is under way: more is there soon, and a short read is enough where
+        `body_space` gives nothing.
+        """
+        return self._incoming.in_body
 
     def go_on(self) -> None:
         """A verdict was given: read what the client has sent ahead. For the parts of this layer."""
-        self._holding = False
-        if self._chunks:
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-            self._receive(data, self._now)
+        self._incoming.go_on()
 
-    def _receive(self, data: bytes, now: float) -> None:
-        try:
-            rest = self._decode(data, now)
-        except RemoteProtocolError as error:
-            self._fault(error)
-            return
-        if rest and not self._deaf:
-            self._chunks.append(rest)
-            self._chunk_bytes = len(rest)
+    def receive_items(self, items: Sequence[wire.Item], now: float) -> None:
+        """Hand the items to their channels, in order; what comes in runs goes the short way.
 
-    def _decode(self, data: bytes, now: float) -> bytes:
-        """Handle all that is whole in `data`; give back the rest."""
-        position = 0
-        while True:
-            if self.state is State.IDLE or self.state is State.START:
-                header = self.side.receive_header(data[position:], now)
-                if header is None:
-                    self._needed = len(data) - position + 1
-                    return data[position:]
-                position += header
-                if self._deaf:
-                    return b""
-            if self.state is not State.OPEN and self.state is not State.CLOSING:
-                if self.state in HOLDING:
-                    return self._hold(data[position:])
-                used = self._decode_one(data, position, now)
-                position += used
-                if self._deaf:
-                    return b""
-                if not used:
-                    return data[position:]
-                continue
-            items, position, self._needed = wire.decode_frames(
-                data, position, self.limits.frame_max, self._delivery_class
-            )
-            if items:
-                self._receive_items(items, now)
-                if self._deaf:
-                    return b""
-            if self._needed:
-                return data[position:] if position else data
-
-    def _decode_one(self, data: bytes, position: int, now: float) -> int:
-        """Handle one frame of the handshake, for it may change the limits; how long it was."""
-        end = position + wire.FRAME_OVERHEAD
-        end += int.from_bytes(data[position + 3 : position + 7], "big")
-        items, used, self._needed = wire.decode_frames(
-            data[position:end], 0, self.limits.frame_max, self._delivery_class
-        )
-        self._receive_items(items, now)
-        return used
-
-    def _hold(self, data: bytes) -> bytes:
-        """Server role: keep what comes before the caller's verdict, within a bound.
-
-        The bytes of one read are taken in any case: how a stream is cut must not matter.
+        For the parts of this layer.
         """
-        if self._holding and len(data) > HELD_MAX:
-            raise RemoteProtocolError(
-                f"more than {HELD_MAX} bytes were sent in connection state {self.state.value}",
-                channel=0,
-            )
-        self._holding = True
-        self._needed = HELD_MAX + 1
-        return data
-
-    def _receive_items(self, items: Sequence[wire.Item], now: float) -> None:
-        """Hand the items to their channels, in order; what comes in runs goes the short way."""
         channels = self.channels
         position = 0
         while position < len(items):
@@ -247,7 +186,7 @@ class Connection:
                 if items[position] is not item:
                     continue
             self._receive_item(item, channel, now)
-            if self._deaf:
+            if self.deaf:
                 return
             position += 1
 
@@ -396,6 +335,15 @@ class Connection:
         channel.unsettled.noted = True
         self._acking.append(channel)
 
+    def pieces_to_send(self) -> bytes | Pieces:
+        """As `data_to_send`, for a transport that can send pieces: large ones are not joined."""
+        if self.bytes_queued - self.bytes_sent <= JOINED or self._acking or self._farewells:
+            return self.data_to_send()
+        stop, size = cut_chunk(self._out, self._out_start)
+        if size < (stop - self._out_start) * JOINED // 4:
+            return self.data_to_send()
+        return self._take(stop, size)
+
     def data_to_send(self) -> bytes:
         """The next bytes for the transport, in order; empty when there are none.
 
@@ -415,14 +363,18 @@ class Connection:
             self._out_start = 0
             self.bytes_sent += len(data)
             return bytes(data)
-        stop, size = cut_chunk(out, self._out_start)
-        data = b"".join(out[self._out_start : stop])
+        return b"".join(self._take(*cut_chunk(out, self._out_start)))
+
+    def _take(self, stop: int, size: int) -> Pieces:
+        """The queued pieces up to `stop`, which have `size` bytes."""
+        out = self._out
+        pieces = out[self._out_start : stop]
         self._out_start = stop
         if (stop > 4096 and stop * 2 > len(out)) or stop == len(out):
             del out[:stop]
             self._out_start = 0
         self.bytes_sent += size
-        return data
+        return pieces
 
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send()` would give something."""
@@ -555,7 +507,7 @@ class Connection:
         self.state = State.CLOSING
         self.error = error
         self.close_token = token
-        self._needed = 0  # what was held back is read with the next bytes, and dropped
+        self._incoming.needed = 0  # what was held back is read with the next bytes, and dropped
         for channel in self.channels.values():
             channel.connection_closes()
 
@@ -572,8 +524,8 @@ class Connection:
             self.bytes_leaving = self.bytes_queued
         self._end(error, wire.ConnectionCloseOk().encode(0))
 
-    def _fault(self, error: RemoteProtocolError) -> None:
-        """The peer has broken the protocol: say so, and end."""
+    def fault(self, error: RemoteProtocolError) -> None:
+        """The peer has broken the protocol: say so, and end. For the parts of this layer."""
         farewell = b""
         if self.state is not State.CLOSING and self.side.answers_faults(self.state):
             farewell = closing(error).encode(0)
@@ -592,8 +544,8 @@ class Connection:
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        self._deaf = True
-        self._chunks.clear()
+        self.deaf = True
+        self._incoming.clear()
         self._heartbeat = None
         self.error = error
         for channel in list(self.channels.values()):

@@ -2,12 +2,14 @@
 
 `wire.decode_frames` gives a content that lies whole in the buffer as one object. One that was
 cut by the end of a read comes as its frames, and is put together here, one assembly a channel.
-The body grows with what has arrived, never with what was announced.
+Its body has a place of its own, into which a transport may receive. The place grows with what has
+arrived: what was announced is believed up to `PLACE` bytes, and up to `TRUST` times what has come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
 from .. import wire
 from ..exceptions import RemoteProtocolError
@@ -15,6 +17,10 @@ from ..exceptions import RemoteProtocolError
 __all__ = ["ContentAssembly", "too_large"]
 
 BASIC = 60
+PLACE = 4_194_304  # bytes
+TRUST = 64
+
+_NOTHING = BytesIO()
 
 
 def too_large(size: int, limit: int) -> str:
@@ -29,9 +35,22 @@ class ContentAssembly:
         method: the method that announced it: publish, return, deliver or get-ok.
         delivery_class: what to make of deliver and get-ok.
         max_body: bytes a body may announce; 0 for any.
+
+    Attributes:
+        missing: bytes of the body that have not come; 0 before the header.
     """
 
-    __slots__ = ("_delivery_class", "_header", "_max_body", "_method", "_missing", "_parts")
+    __slots__ = (
+        "_buffer",
+        "_capacity",
+        "_delivery_class",
+        "_filled",
+        "_header",
+        "_max_body",
+        "_method",
+        "_place",
+        "missing",
+    )
 
     def __init__(
         self, method: wire.Method, delivery_class: type[wire.Delivery], max_body: int = 0
@@ -40,8 +59,12 @@ class ContentAssembly:
         self._delivery_class = delivery_class
         self._max_body = max_body
         self._header: wire.ContentHeader | None = None
-        self._missing = 0
-        self._parts: list[bytes] = []
+        self.missing = 0
+        # A BytesIO gives its bytes away without a copy, and lets them be written before.
+        self._buffer = _NOTHING
+        self._place = memoryview(b"")
+        self._capacity = 0
+        self._filled = 0
 
     def receive(self, item: wire.Item) -> wire.Content | None:
         """The next frame of the channel.
@@ -53,20 +76,18 @@ class ContentAssembly:
             RemoteProtocolError: the frame does not belong here (505) or is too long (501).
         """
         if self._header is None:
-            return self._receive_header(item)
-        if not isinstance(item, wire.ContentBody):
+            self._receive_header(item)
+        elif not isinstance(item, wire.ContentBody):
             raise self._error(
                 "expected content body, got non content body frame instead",
             )
-        if len(item.payload) > self._missing:
+        elif len(item.payload) > self.missing:
             raise self._error("content body frame exceeds remaining content size", 501)
-        if item.payload:  # an empty frame is legal, and must not cost memory
-            self._missing -= len(item.payload)
-            # a copy: a view would keep all that was read with it, half as much again
-            self._parts.append(bytes(item.payload))
-        return None if self._missing else self._finish(self._header)
+        elif item.payload:  # an empty frame is legal
+            self.take(item.payload)
+        return None if self.missing else self.finish()
 
-    def _receive_header(self, item: wire.Item) -> wire.Content | None:
+    def _receive_header(self, item: wire.Item) -> None:
         if not isinstance(item, wire.ContentHeader):
             raise self._error(
                 f"expected content header for class {BASIC}, got non content header frame instead"
@@ -79,14 +100,44 @@ class ContentAssembly:
         if self._max_body and item.body_size > self._max_body:
             raise self._error(too_large(item.body_size, self._max_body), 501)
         self._header = item
-        self._missing = item.body_size
-        return None if self._missing else self._finish(item)
+        self.missing = item.body_size
 
-    def _finish(self, header: wire.ContentHeader) -> wire.Content:
-        parts = self._parts
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+    def take(self, payload: bytes | memoryview) -> None:
+        """The next bytes of the body; not more than are missing."""
+        size = len(payload)
+        self._make_room(size)
+        self._place[self._filled : self._filled + size] = payload
+        self.filled(size)
+
+    def space(self, size: int) -> memoryview:
+        """Where the next `size` bytes of the body belong; not more than are missing."""
+        self._make_room(size)
+        return self._place[self._filled : self._filled + size]
+
+    def filled(self, count: int) -> None:
+        """So many bytes were written into `space`."""
+        self._filled += count
+        self.missing -= count
+
+    def _make_room(self, size: int) -> None:
+        """Have a place for so many more bytes: all of it, or a multiple of what has come."""
+        if self._filled + size <= self._capacity:
+            return
+        self._capacity = min(
+            self._filled + self.missing, max(PLACE, TRUST * self._filled, self._filled + size)
+        )
+        buffer = BytesIO(bytes(self._capacity))  # memory is taken where it is written to
+        place = buffer.getbuffer()
+        place[: self._filled] = self._place[: self._filled]
+        self._buffer, self._place = buffer, place
+
+    def finish(self) -> wire.Content:
+        """The content, which is whole."""
+        header = self._header
+        assert header is not None
+        self._place.release()
         return _MAKERS[type(self._method)](
-            self._method, header.raw_properties, body, self._delivery_class
+            self._method, header.raw_properties, self._buffer.getvalue(), self._delivery_class
         )
 
     def _error(self, message: str, reply_code: int = 505) -> RemoteProtocolError:

@@ -10,10 +10,11 @@ from typing import TypeAlias
 
 from .. import wire
 
-__all__ = ["CHUNK", "Pieces", "cut_chunk", "first_untouched"]
+__all__ = ["CHUNK", "JOINED", "Pieces", "cut_chunk", "first_untouched"]
 
 Pieces: TypeAlias = list[bytes | memoryview]
 
+JOINED = 65536  # bytes up to which joining is cheaper than sending pieces
 CHUNK = 262144  # bytes that are joined at a time: a large body is never copied whole
 
 

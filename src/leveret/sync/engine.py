@@ -68,6 +68,8 @@ WATCH = 1.0  # the same while one caller leads for long
 DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
 OFTEN = 4  # times
+RECEIVE_SIZE = 131072  # bytes a read may bring
+BETWEEN = 4096  # the same, between two frames of a large body
 
 CALLERS_FAULTS = (
     LeveretError,
@@ -113,6 +115,7 @@ class Engine(BaseCore):
         self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self.unanswered = 0
         self._stream = stream
+        self._pieces = stream.takes_pieces
         self._readiness = Readiness(stream)
         self._sending = False
         self._sender = 0  # the thread that has set it
@@ -272,16 +275,8 @@ class Engine(BaseCore):
 
     def _receive(self) -> None:
         try:
-            data = self._stream.receive()
-            if data is None:
-                return
-            with self.lock:
-                now = time.monotonic()
-                if data:
-                    self.protocol.receive_data(data, now)
-                else:
-                    self.protocol.receive_eof(now)
-                self.dispatch()
+            while self._receive_once():
+                pass
         except Exception:
             raise
         except BaseException as error:  # from a signal handler, where a caller's thread reads
@@ -289,10 +284,35 @@ class Engine(BaseCore):
                 self._interrupted(error)
             raise
 
+    def _receive_once(self) -> bool:
+        """One read; whether the next one may follow at once: it is in the middle of a large body,
+        and there is nothing else to do.
+        """
+        connection, stream = self.protocol, self._stream
+        space = connection.body_space() if connection.in_body and not stream.encrypted else None
+        if space is not None:
+            count = stream.receive_into(space)
+            if count:
+                with self.lock:
+                    connection.body_filled(count, time.monotonic())
+                return True
+            data = None if count is None else b""
+        else:
+            data = stream.receive(BETWEEN if connection.in_body else RECEIVE_SIZE)
+        if data is None:
+            return False
+        with self.lock:
+            now = time.monotonic()
+            if data:
+                connection.receive_data(data, now)
+            else:
+                connection.receive_eof(now)
+            return not self.dispatch() and connection.in_body
+
     def _receive_last_words(self) -> None:
         """Sending has failed: what the broker said before, such as why it closes, still counts."""
         with contextlib.suppress(OSError):
-            while (data := self._stream.receive()) and not self._finished:
+            while (data := self._stream.receive(RECEIVE_SIZE)) and not self._finished:
                 with self.lock:
                     self.protocol.receive_data(data, time.monotonic())
                     self.dispatch()
@@ -303,7 +323,7 @@ class Engine(BaseCore):
         self._await_sender()
         with self.lock:
             # of TLS it is not known which plain bytes are in the unsent ones: count them as sent
-            unsent = 0 if self._stream.encrypted else len(self._stream.unsent)
+            unsent = 0 if self._stream.encrypted else self._stream.unsent_bytes
             self.protocol.connection_lost(error, unsent)
             self.dispatch()
 
@@ -371,7 +391,7 @@ class Engine(BaseCore):
                 if self._sending or self._aborted:
                     return
                 pending = stream.has_output()
-                data = b"" if pending else self._next_data()
+                data: bytes | protocol.Pieces = b"" if pending else self._next_data()
                 if not data and not pending:
                     return
                 self._sender = threading.get_ident()
@@ -399,10 +419,12 @@ class Engine(BaseCore):
         """Whether `flush` would send something now: nobody is at it, and the socket takes more."""
         return not self._sending and not self._stream.unsent
 
-    def _next_data(self) -> bytes:
-        """The next bytes to send, under the lock."""
-        data = self.protocol.data_to_send()
-        self._sent += len(data)
+    def _next_data(self) -> bytes | protocol.Pieces:
+        """What to send next, under the lock."""
+        connection = self.protocol
+        before = connection.bytes_sent
+        data = connection.pieces_to_send() if self._pieces else connection.data_to_send()
+        self._sent += connection.bytes_sent - before
         if self.held:
             self.wake_if_drained()
         return data

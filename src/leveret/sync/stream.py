@@ -17,6 +17,7 @@ from typing import Any
 from ..client.deadline import Deadline
 from ..client.parameters import Parameters
 from ..exceptions import ConnectFailed
+from ..protocol import Pieces
 
 __all__ = ["Stream", "open_stream"]
 
@@ -32,7 +33,8 @@ class Stream:
     may be different threads.
 
     Attributes:
-        unsent: what the socket did not take.
+        unsent: what the socket did not take, in pieces.
+        takes_pieces: whether `send` does.
         has_early: whether `receive` has something that no selector will tell of.
     """
 
@@ -40,7 +42,8 @@ class Stream:
         sock.setblocking(False)
         self._socket = sock
         self._tls = tls
-        self.unsent = b""
+        self.unsent: Pieces = []
+        self.takes_pieces = tls is None and hasattr(sock, "sendmsg")
         self._early = tls.pending() if tls is not None else b""
         self.has_early = bool(self._early)
         self._ended = False
@@ -54,8 +57,18 @@ class Stream:
         """Whether this is TLS."""
         return self._tls is not None
 
-    def receive(self) -> bytes | None:
+    def receive_into(self, space: memoryview) -> int | None:
+        """As `receive`, into a buffer: how many bytes, 0 at the end. Not for TLS."""
+        try:
+            return self._socket.recv_into(space)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def receive(self, size: int) -> bytes | None:
         """What has come; empty at the end of the stream, None if nothing is there now.
+
+        Args:
+            size: bytes to read from the socket, at most.
 
         Raises:
             OSError: the connection is broken (`ssl.SSLError` included).
@@ -67,7 +80,7 @@ class Stream:
         if self._ended:
             return b""
         try:
-            data = self._socket.recv(RECEIVE_SIZE)
+            data = self._socket.recv(size)
         except (BlockingIOError, InterruptedError):
             return None
         if self._tls is None or not data:
@@ -77,34 +90,50 @@ class Stream:
         # what TLS itself has to say now leaves with the next `flush`, whose caller may write
         return plain if plain or ended else None  # None: a part of a record
 
-    def send(self, data: bytes) -> bool:
-        """Send; what the socket does not take now is `unsent`. True if all is sent."""
+    def send(self, data: bytes | Pieces) -> bool:
+        """Send; what the socket does not take now is `unsent`. True if all is sent.
+
+        Args:
+            data: one piece, or, where this is not TLS, several.
+        """
         if self._tls is not None:
+            assert isinstance(data, bytes)
             self._tls.encrypt(data)
             return self.flush()
         if self.unsent:
-            self.unsent += data
+            self.unsent += [data] if isinstance(data, bytes) else data
             return self.flush()
-        try:
-            count = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            count = 0
-        if count != len(data):
-            self.unsent = data[count:]
-            return False
-        return True
+        return self._send(data)
 
     def flush(self) -> bool:
         """Send what is unsent; True if nothing is left."""
         if self._tls is not None and self._tls.has_output():
-            self.unsent += self._tls.output()
+            self.unsent.append(self._tls.output())
         while self.unsent:
-            try:
-                count = self._socket.send(self.unsent)
-            except (BlockingIOError, InterruptedError):
+            pieces, self.unsent = self.unsent, []
+            if not self._send(pieces):
                 return False
-            self.unsent = self.unsent[count:]
         return True
+
+    def _send(self, data: bytes | Pieces) -> bool:
+        try:
+            if isinstance(data, bytes):
+                size = len(data)
+                count = self._socket.send(data)
+            else:
+                size = sum(map(len, data))
+                count = self._socket.sendmsg(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        if count == size:
+            return True
+        self.unsent = _rest([data] if isinstance(data, bytes) else data, count)
+        return False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes the socket did not take."""
+        return sum(map(len, self.unsent))
 
     def has_output(self) -> bool:
         """Whether `flush` has something to send."""
@@ -119,6 +148,15 @@ class Stream:
     def abandon(self) -> None:
         """Close the file descriptor only: the connection is another process's."""
         self._socket.close()
+
+
+def _rest(pieces: Pieces, count: int) -> Pieces:
+    """What is left of the pieces when so many bytes of them are sent."""
+    for at, piece in enumerate(pieces):
+        if count < len(piece):
+            return [memoryview(piece)[count:], *pieces[at + 1 :]]
+        count -= len(piece)
+    return []
 
 
 class _Tls:

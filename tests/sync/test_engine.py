@@ -50,7 +50,7 @@ def lead(channel: leveret.Channel, queue: str) -> None:
 
     def stands_by() -> bool:
         ask(channel, queue)
-        return bool(core._reading == NOBODY)
+        return bool(core.reading == NOBODY)
 
     eventually(stands_by)
 
@@ -80,7 +80,7 @@ def test_the_one_that_waits_reads(channel: leveret.Channel) -> None:
 def test_the_io_thread_reads_when_nobody_waits(channel: leveret.Channel) -> None:
     queue = channel.queue_declare(exclusive=True).queue
     lead(channel, queue)
-    eventually(lambda: channel.core._reading == IO_THREAD)
+    eventually(lambda: channel.core.reading == IO_THREAD)
     ask(channel, queue)
 
 
@@ -148,7 +148,7 @@ def test_who_leads_for_long_is_relieved(channel: leveret.Channel, other: leveret
 
     lead(channel, queue)
     consumer = start(consume)
-    eventually(lambda: channel.core._reading > NOBODY and channel.core._called_back)
+    eventually(lambda: channel.core.reading > NOBODY and channel.core._called_back)
     for _ in range(20):
         ask(channel, queue)
     other.publish(b"", routing_key=queue)
@@ -224,7 +224,7 @@ def test_an_interrupt_of_one_that_leads(channel: leveret.Channel) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    eventually(lambda: channel.core._reading == IO_THREAD)
+    eventually(lambda: channel.core.reading == IO_THREAD)
     channel.publish(b"x", routing_key=queue)
     assert consumer.get(timeout=SECONDS).body == b"x"
 
@@ -257,7 +257,7 @@ def test_a_cut_while_one_leads(broker: Broker) -> None:
         queue = channel.queue_declare(exclusive=True).queue
         lead(channel, queue)
         waiting = start(next, channel.consume(queue))
-        eventually(lambda: channel.core._reading > NOBODY)
+        eventually(lambda: channel.core.reading > NOBODY)
         proxy.cut()
         with pytest.raises(leveret.ChannelClosedError):
             waiting.result()
@@ -277,6 +277,6 @@ def test_without_poll(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         delivery = consumer.get(timeout=SECONDS)
         assert len(delivery.body) == 5_000_000
         delivery.ack()
-        eventually(lambda: channel.core._reading == IO_THREAD)
+        eventually(lambda: channel.core.reading == IO_THREAD)
         channel.publish(b"x", routing_key=queue)
         assert consumer.get(timeout=SECONDS).body == b"x"

@@ -33,6 +33,7 @@ T = TypeVar("T")
 logger = logging.getLogger("leveret.asyncio")
 
 READ_SIZE = 262144  # bytes read at a time, at most
+BETWEEN = 4096  # the same, between two frames of a large body
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
@@ -67,6 +68,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         # a view: TLS would lose what it reads into slices of a bytearray (python/cpython#156275)
         self._buffer = memoryview(bytearray(READ_SIZE))
+        self._space: memoryview | None = None  # of a body, where the next bytes were asked into
         self._paused = False
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -90,11 +92,18 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes from the broker."""
-        return self._buffer
+        """Where to put what comes from the broker: in its place, where that is a large body."""
+        if not self.protocol.in_body:
+            return self._buffer
+        self._space = self.protocol.body_space()
+        return self._buffer[:BETWEEN] if self._space is None else self._space
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the broker."""
+        if self._space is not None:
+            self._space = None
+            self.protocol.body_filled(nbytes, self._loop.time())
+            return
         self.protocol.receive_data(bytes(self._buffer[:nbytes]), self._loop.time())
         self.dispatch()
         if self.protocol.has_data_to_send():

@@ -24,13 +24,14 @@ from .events import (
     SecureResponse,
 )
 from .handshake import CAPABILITIES, ClientOptions, Limits, ServerOptions
-from .outgoing import Pieces
+from .outgoing import JOINED, Pieces
 from .roles import ClientSide, ServerSide
 from .server_channel import ServerChannel
 from .states import ChannelState, Role, State
 
 __all__ = [
     "CAPABILITIES",
+    "JOINED",
     "MECHANISMS",
     "AuthenticationRequested",
     "Channel",

@@ -208,6 +208,6 @@ class Incoming:
 
     def filled(self, count: int) -> None:
         """So many bytes were written into `space`."""
-        assert self._frame is not None
-        self._frame.assembly.filled(count)
-        self._frame.left -= count
+        if self._frame is not None:  # else the connection has ended meanwhile
+            self._frame.assembly.filled(count)
+            self._frame.left -= count

@@ -3,7 +3,7 @@
 There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
 work only, and no user code runs under it, a handler of `logging` included.
 
-**Reading.** One thread at a time reads the socket, keeps the time and hands out events: `_reading`
+**Reading.** One thread at a time reads the socket, keeps the time and hands out events: `reading`
 says which. A thread that is going to wait for an answer does it itself, if nobody else
 is at it (`_lead`): so an answer costs two system calls and no switch of threads. The I/O thread
 does it when no caller has led for a while, when more than one of them waits, and whenever there is
@@ -44,7 +44,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from .. import protocol, wire
+from .. import protocol
 from ..client.consumer import Subscription
 from ..client.core import BaseCore
 from ..client.deadline import Deadline
@@ -103,7 +103,7 @@ class Engine(BaseCore):
     """A connection's inside: its threads, its socket, its waiters.
 
     Attributes:
-        lock: see the module.
+        lock, reading: see the module; `reading` is a thread's number, `IO_THREAD` or `NOBODY`.
         unanswered: how many waiters have no result.
     """
 
@@ -115,13 +115,13 @@ class Engine(BaseCore):
         self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self.unanswered = 0
         self._stream = stream
-        self._pieces = stream.takes_pieces
+        self._encrypted = stream.encrypted
         self._readiness = Readiness(stream)
         self._sending = False
         self._sender = 0  # the thread that has set it
         self._sent = 0  # bytes, since the reader last looked
         self._woken: deque[float] = deque([0.0] * OFTEN, OFTEN)  # when the reader last was
-        self._reading = IO_THREAD
+        self.reading = IO_THREAD
         self._led_for: Waiter | None = None  # for whom a caller reads
         self._resting = False  # it is where it may be interrupted
         self._leads = 0  # how often callers have led
@@ -184,7 +184,7 @@ class Engine(BaseCore):
         return None, -1.0
 
     def _turn(self, ready: int) -> tuple[int | None, float | None]:
-        if self._reading != IO_THREAD:
+        if self.reading != IO_THREAD:
             with self.lock:
                 standby = self._stand_by()
             if standby is not None:
@@ -206,7 +206,7 @@ class Engine(BaseCore):
         self.flush(reads=True)
         with self.lock:
             if answered and not self.unanswered and not self._is_needed():
-                self._reading = NOBODY  # who was answered will ask again, and lead
+                self.reading = NOBODY  # who was answered will ask again, and lead
                 self._leads_seen = self._leads
                 self._standby = STANDBY
                 return None, STANDBY
@@ -216,13 +216,13 @@ class Engine(BaseCore):
         """How long to wait for the baton, in seconds; None: the I/O thread reads from now on."""
         idle = self._leads == self._leads_seen
         self._leads_seen = self._leads
-        if self._reading == NOBODY:
+        if self.reading == NOBODY:
             if idle or self.unanswered or self._is_needed():
-                self._reading = IO_THREAD
+                self.reading = IO_THREAD
                 return None
         elif idle:
             self._called_back = True
-            if self._reading != NOBODY:  # and who leads will look, when it has led
+            if self.reading != NOBODY:  # and who leads will look, when it has led
                 return WATCH
             self._called_back = False
         # where nothing was left to this thread, it may look less often
@@ -246,11 +246,12 @@ class Engine(BaseCore):
         self._sent = 0
         self._sleeping = not dozes  # before looking: see the module
         wanted = READ if not self._full or self._asking else 0
-        if self._stream.has_output():
+        stream = self._stream
+        if stream.unsent or (self._encrypted and stream.has_output()):
             wanted |= WRITE
         elif self.protocol.has_data_to_send() and not self._sending:
             return wanted, 0.0
-        if self._work or self._stream.has_early:
+        if self._work or stream.has_early:
             return wanted, 0.0
         if dozes:
             return wanted, DOZE if at is None else max(0.0, min(DOZE, at - now))
@@ -289,7 +290,7 @@ class Engine(BaseCore):
         and there is nothing else to do.
         """
         connection, stream = self.protocol, self._stream
-        space = connection.body_space() if connection.in_body and not stream.encrypted else None
+        space = connection.body_space() if connection.in_body and not self._encrypted else None
         if space is not None:
             count = stream.receive_into(space)
             if count:
@@ -363,7 +364,7 @@ class Engine(BaseCore):
     def wake(self) -> None:
         """Have the I/O thread, or who leads, look at what is to do. Takes no lock."""
         self._readiness.wake()
-        if self._reading != IO_THREAD:
+        if self.reading != IO_THREAD:
             self._baton.pass_on()
 
     def wake_if_asleep(self) -> None:
@@ -390,7 +391,7 @@ class Engine(BaseCore):
             with self.lock:
                 if self._sending or self._aborted:
                     return
-                pending = stream.has_output()
+                pending = stream.unsent or (self._encrypted and stream.has_output())
                 data: bytes | protocol.Pieces = b"" if pending else self._next_data()
                 if not data and not pending:
                     return
@@ -423,7 +424,10 @@ class Engine(BaseCore):
         """What to send next, under the lock."""
         connection = self.protocol
         before = connection.bytes_sent
-        data = connection.pieces_to_send() if self._pieces else connection.data_to_send()
+        if connection.bytes_queued - before > protocol.JOINED and self._stream.takes_pieces:
+            data: bytes | protocol.Pieces = connection.pieces_to_send()
+        else:
+            data = connection.data_to_send()
         self._sent += connection.bytes_sent - before
         if self.held:
             self.wake_if_drained()
@@ -447,16 +451,15 @@ class Engine(BaseCore):
 
     def begin_waiting(self, waiter: Waiter) -> None:
         """Under the lock: a waiter is registered and counted. Its thread leads, if it may."""
-        if self._reading == NOBODY and self.unanswered == 1 and not self._work:
+        if self.reading == NOBODY and self.unanswered == 1 and not self._work:
             self._led_for = waiter
-            self._reading = threading.get_ident()
-        elif self._reading != threading.get_ident():
+            self.reading = threading.get_ident()
+        elif self.reading != threading.get_ident():
             waiter.sleeps()
 
-    def settled_in_lead(self) -> None:
-        """Who does not sleep has its result: one that leads, which another thread must wake."""
-        if self._reading != threading.get_ident():
-            self._readiness.wake()
+    def wake_leader(self) -> None:
+        """The waiter for which a thread leads has got its result from another thread."""
+        self._readiness.wake()
 
     def wait_for(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> object:
         """Wait for a result, after `begin_waiting`. Next, whatever happens: `led`, if
@@ -469,7 +472,7 @@ class Engine(BaseCore):
         leads = self._led_for is waiter
         if leads:
             self._lead(waiter, deadline, operation)
-        elif self._reading == threading.get_ident():  # in a signal handler: who leads rests
+        elif self.reading == threading.get_ident():  # in a signal handler: who leads rests
             try:
                 self._lead(waiter, deadline, operation)
             finally:
@@ -479,7 +482,7 @@ class Engine(BaseCore):
         else:
             self._flush_mine()
         if leads and self._led_for is not None:
-            self._led_for, self._reading = None, NOBODY
+            self._led_for, self.reading = None, NOBODY
             self.led()
         if not waiter.done:  # the I/O thread reads, or has got the rest to do
             with self.lock:
@@ -494,7 +497,7 @@ class Engine(BaseCore):
         self._resting = self._sleeping = False
         self._leads += 1
         # without the lock: who began to wait, or called back, did so before it saw that one led
-        if self._called_back or self.unanswered or self._work or self._stream.has_output():
+        if self._called_back or self.unanswered or self._work or self._stream.unsent:
             self._called_back = False
             self._baton.pass_on()
 
@@ -556,10 +559,10 @@ class Engine(BaseCore):
         """Raise where this thread would wait for itself."""
         if self._owned():
             raise ReenteredError
-        if self._sending or self._reading > NOBODY:
+        if self._sending or self.reading > NOBODY:
             here = threading.get_ident()
             if (self._sending and self._sender == here) or (
-                self._reading == here and not self._resting
+                self.reading == here and not self._resting
             ):
                 raise ReenteredError
 
@@ -580,25 +583,6 @@ class Engine(BaseCore):
         """See `BaseCore`."""
         self._full.discard(consumer)
         self.wake()
-
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """See `BaseCore`."""
-        self._callbacks.put(function, *arguments)
-
-    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
-        """See `BaseCore`."""
-        self._callbacks.put_last(self._hand_back, callback, event)
-
-    def _hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
-        try:
-            callback(event)
-        finally:
-            with self.lock:
-                self.return_handled(event)
-
-    def in_callback(self) -> bool:
-        """See `BaseCore`."""
-        return self._callbacks.is_caller()
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -96,6 +96,15 @@ class Stream:
         Args:
             data: one piece, or, where this is not TLS, several.
         """
+        if self._tls is None and not self.unsent and data.__class__ is bytes:
+            try:  # the usual case, without another call
+                count = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            if count == len(data):
+                return True
+            self.unsent = [memoryview(data)[count:]]
+            return False
         if self._tls is not None:
             assert isinstance(data, bytes)
             self._tls.encrypt(data)
@@ -103,7 +112,8 @@ class Stream:
         if self.unsent:
             self.unsent += [data] if isinstance(data, bytes) else data
             return self.flush()
-        return self._send(data)
+        assert not isinstance(data, bytes)
+        return self._send_pieces(data)
 
     def flush(self) -> bool:
         """Send what is unsent; True if nothing is left."""
@@ -111,24 +121,20 @@ class Stream:
             self.unsent.append(self._tls.output())
         while self.unsent:
             pieces, self.unsent = self.unsent, []
-            if not self._send(pieces):
+            if not self._send_pieces(pieces):
                 return False
         return True
 
-    def _send(self, data: bytes | Pieces) -> bool:
+    def _send_pieces(self, pieces: Pieces) -> bool:
         try:
-            if isinstance(data, bytes):
-                size = len(data)
-                count = self._socket.send(data)
+            if len(pieces) == 1:
+                count = self._socket.send(pieces[0])
             else:
-                size = sum(map(len, data))
-                count = self._socket.sendmsg(data)
+                count = self._socket.sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
             count = 0
-        if count == size:
-            return True
-        self.unsent = _rest([data] if isinstance(data, bytes) else data, count)
-        return False
+        self.unsent = _rest(pieces, count)
+        return not self.unsent
 
     @property
     def unsent_bytes(self) -> int:

@@ -33,6 +33,27 @@ FLUSH_AT = 32768  # queued bytes that a publisher sends itself
 class Core(Engine):
     """A connection's inside, shared by its threads."""
 
+    # -- callbacks -------------------------------------------------------------------------
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """See `BaseCore`."""
+        self._callbacks.put(function, *arguments)
+
+    def hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        """See `BaseCore`."""
+        self._callbacks.put_last(self._hand_back, callback, event)
+
+    def _hand_back(self, callback: Callable[[wire.Returned], object], event: wire.Returned) -> None:
+        try:
+            callback(event)
+        finally:
+            with self.lock:
+                self.return_handled(event)
+
+    def in_callback(self) -> bool:
+        """See `BaseCore`."""
+        return self._callbacks.is_caller()
+
     # -- operations ------------------------------------------------------------------------
 
     def wait(
@@ -55,7 +76,8 @@ class Core(Engine):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
-        self._may_wait()
+        if self._owned() or self._sending or self.reading > NOBODY:
+            self._may_wait()
         waiter = Waiter(self)
         try:
             with self.lock:
@@ -77,7 +99,7 @@ class Core(Engine):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
-                self._led_for, self._reading = None, NOBODY
+                self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
 
@@ -139,7 +161,8 @@ class Core(Engine):
 
         All in one block, so that an interrupt anywhere in it leaves nobody to be answered.
         """
-        self._may_wait()
+        if self._owned() or self._sending or self.reading > NOBODY:
+            self._may_wait()
         try:
             with self.lock:
                 try:
@@ -165,7 +188,7 @@ class Core(Engine):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
-                self._led_for, self._reading = None, NOBODY
+                self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
 

@@ -42,8 +42,8 @@ class Waiter:
             self._engine.unanswered -= 1
         if self._lock is not None:
             self._lock.release()
-        else:
-            self._engine.settled_in_lead()
+        elif self._engine.reading != threading.get_ident():
+            self._engine.wake_leader()
         return True
 
     def set_error(self, error: BaseException) -> None:

@@ -160,6 +160,32 @@ def test_run_puts_it_behind_import_amqp(tmp_path):
     assert said == "leveret.compat.amqp\n['a', '-b']\n"
 
 
+def test_run_finds_what_lies_beside_a_script(tmp_path):
+    (tmp_path / "beside.py").write_text("import amqp\nNAME = amqp.__name__\n")
+    script = tmp_path / "script.py"
+    script.write_text("import beside, sys\nprint(beside.NAME, sys.argv)\n")
+    said = python("-m", "leveret.compat", "run", str(script), "-x")
+    assert said == f"leveret.compat.amqp {[str(script), '-x']}\n"
+
+
+def test_run_finds_the_command_of_a_package():
+    """As OpenStack's services are started: by a command that pip has made."""
+    pytest.importorskip("celery")
+    assert python("-m", "leveret.compat", "run", "celery", "--version")[0].isdecimal()
+
+
+def test_run_says_what_it_does_not_find():
+    done = subprocess.run(
+        [sys.executable, "-m", "leveret.compat", "run", "no-such-command"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "leveret.compat: no script and no command: no-such-command\n"
+
+
 def test_kombu_itself_is_on_it_then(tmp_path):
     pytest.importorskip("kombu")
     script = tmp_path / "script.py"
@@ -217,6 +243,7 @@ def test_too_late_says_so():
     code += "except ImportError as error:\n    print(error)\nprint(amqp.__name__)"
     said = python("-c", code)
     assert "imported already" in said
+    assert "python -m leveret.compat run" in said
     assert said.endswith("\namqp\n")
 
 

@@ -78,7 +78,8 @@ def activate() -> None:
     if module is not None and not module.__name__.startswith("leveret."):
         raise ImportError(
             f"amqp is imported already, from {getattr(module, '__file__', None)}: "
-            "what holds it would not see Leveret"
+            "what holds it would not see Leveret. Start the program with "
+            "`python -m leveret.compat run`, or call leveret.compat.install() for kombu"
         )
     if not is_active():
         finder: Any = Finder

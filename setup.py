@@ -19,7 +19,10 @@ from setuptools.command.build_ext import build_ext
 FOLDER = "src/leveret/wire"
 SOURCES = [
     f"{FOLDER}/_speedups.pyx",
-    *(f"{FOLDER}/_{part}.pxi" for part in ("memory", "tables", "properties", "frames", "encoders")),
+    *(
+        f"{FOLDER}/_{part}.pxi"
+        for part in ("memory", "tables", "properties", "frames", "methods", "encoders")
+    ),
 ]
 
 

@@ -369,6 +369,55 @@ def test_settling_with_arguments_of_every_kind(one, two, three, four):
         same("encode_nack", *arguments, False)
 
 
+@examples
+@given(strategies.methods, channels, limits)
+def test_methods(method, channel, frame_max):
+    same("encode_method", method, channel, frame_max)
+    same("encode_method", method, channel, len(method.encode(channel)))
+    same("encode_method", method, channel, len(method.encode(channel)) - 1)
+
+
+@pytest.mark.parametrize("kind", wire.METHODS.values())
+def test_methods_with_fields_of_every_kind(kind):
+    for field in kind.fields:
+        method = kind()
+        for value in ODD:
+            setattr(method, field, value)
+            same("encode_method", method, 1, FRAME_MAX)
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_methods_on_channels_of_every_kind(value):
+    same("encode_method", wire.BasicQos(), value, FRAME_MAX)
+    same("encode_method", wire.BasicQos(), 1, value)
+
+
+@pytest.mark.parametrize("kind", wire.METHODS.values())
+def test_methods_that_lack_a_field(kind):
+    for field in kind.fields:
+        method = kind()
+        delattr(method, field)
+        same("encode_method", method, 1, FRAME_MAX)
+    same("encode_method", kind.__new__(kind), 1, FRAME_MAX)
+
+
+@pytest.mark.parametrize("kind", wire.METHODS.values())
+def test_methods_that_end_too_early_or_too_late(kind):
+    method = kind()
+    for field in kind.texts:
+        setattr(method, field, "name")
+    payload = method.encode(1)[7:-1]
+    for end in range(len(payload)):
+        same("decode_frames", frame(1, 1, payload[:end]), 0, FRAME_MAX)
+    for more in (b"\0", b"\1", b"\xff" * 9):
+        same("decode_frames", frame(1, 1, payload + more), 0, FRAME_MAX)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", wire.Heartbeat(1), wire.Method(), object()])
+def test_what_is_no_method(value):
+    same("encode_method", value, 1, FRAME_MAX)
+
+
 @pytest.mark.parametrize("size", [65535, 65536, 65537, 131064, 131065, 300_000])
 @pytest.mark.parametrize("frame_max", [0, 8, 20, 4096, 65544, 131072, 2**40, 2**70, -1, None])
 @pytest.mark.parametrize("raw", [PROPS, b"", bytes(4076), bytes(4077)])
@@ -503,6 +552,12 @@ def everything(chance: random.Random, name: str) -> None:
     outcome(codec.encode_table, {"a": list(range(300)), "b": object})
     outcome(codec.encode_properties, wire.Properties(headers={"a": 2**70}), None)
     outcome(codec.encode_ack, 1, -1, False)
+    declare = wire.QueueDeclare(name, arguments=HEADERS)
+    declared = codec.encode_method(declare, 1, FRAME_MAX)
+    for bad in (declared, declared[:9] + b"\xff" + declared[10:]):
+        outcome(codec.decode_frames, bad, 0, FRAME_MAX)
+    declare.arguments = {"a": object}
+    outcome(codec.encode_method, declare, 1, FRAME_MAX)
     outcome(codec.encode_publish, 1, "e" * 256, "k", False, False, props, b"x", FRAME_MAX)
     outcome(codec.encode_publish, 1, "\udcff", "k", False, False, props, b"x", FRAME_MAX)
 

@@ -118,7 +118,7 @@ class ClientChannel(Channel):
             self._connection.write(acks)
 
     def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
-        piece = self._connection.encode(check_text(method), self.number)
+        piece = wire.encode_method(method, self.number, self._connection.limits.frame_max)
         unheeded: Sequence[str] = ()
         if self._newly_unheeded:
             unheeded, self._newly_unheeded = self._newly_unheeded, []
@@ -163,7 +163,7 @@ class ClientChannel(Channel):
             raise LocalProtocolError(f"{method!r} gets a reply: it is for send_request()")
         if isinstance(method, wire.BasicConsume) and not method.consumer_tag:
             raise LocalProtocolError("basic.consume without waiting needs a consumer tag")
-        self._write(self._connection.encode(check_text(method), self.number))
+        self._write(wire.encode_method(method, self.number, self._connection.limits.frame_max))
         self._sent.add(method)
         if isinstance(method, wire.BasicConsume):
             self.consumers[method.consumer_tag] = ConsumerEntry(owner, method.no_ack)

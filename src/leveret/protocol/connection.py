@@ -27,7 +27,6 @@ from ..exceptions import (
     ConnectionClosedError,
     ConnectionLost,
     DecodeError,
-    EncodeError,
     HeartbeatTimeout,
     LeveretError,
     LocalProtocolError,
@@ -46,7 +45,6 @@ from .replies import (
     check_text,
     closing,
     malformed,
-    malformed_text,
     misplaced,
     too_many_channels,
     unexpected_frame,
@@ -195,7 +193,7 @@ class Connection:
             self.role is Role.SERVER
             and isinstance(item, wire.Method)
             and not item.has_content  # RabbitMQ takes any bytes in basic.publish
-            and malformed_text(item) is not None
+            and wire.malformed_text(item) is not None
         ):
             raise malformed(item)
         if channel is not None:
@@ -275,20 +273,6 @@ class Connection:
         """Queue bytes. For the parts of this layer."""
         self._out.append(piece)
         self.bytes_queued += len(piece)
-
-    def encode(self, method: wire.Method, channel: int) -> bytes:
-        """A method's frame, which must fit one. For the parts of this layer.
-
-        Raises:
-            EncodeError: an argument that its field cannot hold, or more than a frame holds.
-        """
-        piece = method.encode(channel)
-        if len(piece) > self.limits.frame_max > 0:
-            raise EncodeError(
-                f"{method.name}: its frame has {len(piece)} bytes, "
-                f"of which {self.limits.frame_max} are allowed"
-            )
-        return piece
 
     def write_last(self, channel: ServerChannel | None, piece: bytes) -> None:
         """Queue bytes behind what the caller writes until it asks for bytes.

@@ -11,7 +11,6 @@ __all__ = [
     "check_text",
     "closing",
     "malformed",
-    "malformed_text",
     "misplaced",
     "reply_text",
     "too_many_channels",
@@ -32,25 +31,13 @@ def reply_text(text: str) -> str:
     return raw[:SHORTSTR_MAX].decode(errors="ignore")
 
 
-def malformed_text(method: wire.Method) -> str | None:
-    """The first field of a method whose text UTF-8 does not hold (surrogate escapes)."""
-    for name in method.texts:
-        value = getattr(method, name)
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return name
-    return None
-
-
 def check_text(method: wire.Method) -> wire.Method:
     """The method, if its texts are ones that a broker takes.
 
     Raises:
         EncodeError: one is not; RabbitMQ would close the connection (501).
     """
-    name = malformed_text(method)
+    name = wire.malformed_text(method)
     if name is not None:
         raise EncodeError(f"{method.name}: {name} is not a text that UTF-8 can hold")
     return method

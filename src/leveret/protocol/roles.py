@@ -177,7 +177,8 @@ class ClientSide:
             options.locale,
         )
         try:
-            self._connection.write(self._connection.encode(start_ok, 0))
+            frame_max = self._connection.limits.frame_max
+            self._connection.write(wire.encode_method(start_ok, 0, frame_max))
         except EncodeError as error:
             self._connection.connection_lost(error)
             return
@@ -200,8 +201,9 @@ class ClientSide:
             ConnectionClosedError, LocalProtocolError: the connection is not open.
             EncodeError: the secret does not fit a frame.
         """
-        self._connection.check_open()
-        self._connection.write(self._connection.encode(method, 0))
+        connection = self._connection
+        connection.check_open()
+        connection.write(wire.encode_method(method, 0, connection.limits.frame_max))
         self._requests.append((method, token))
 
     def _receive_reply(self, reply: wire.Method) -> None:

@@ -74,7 +74,8 @@ class ServerChannel(Channel):
             EncodeError: an argument that its field cannot hold, or more than a frame holds.
         """
         self.check_open()
-        self._write(self._connection.encode(method, self.number))
+        frame_max = self._connection.limits.frame_max
+        self._write(wire.encode_method(method, self.number, frame_max))
 
     def send_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Confirm a publish."""

@@ -14,6 +14,7 @@ from .codec import (
     encode_ack,
     encode_deliver,
     encode_get_ok,
+    encode_method,
     encode_nack,
     encode_publish,
     encode_reject,
@@ -120,6 +121,7 @@ from .methods import (
     TxSelect,
     TxSelectOk,
     decode_method,
+    malformed_text,
 )
 from .properties import (
     PROPERTY_NAMES,
@@ -247,10 +249,12 @@ __all__ = [
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",
+    "encode_method",
     "encode_nack",
     "encode_publish",
     "encode_reject",
     "encode_return",
     "encode_table",
     "maker",
+    "malformed_text",
 ]

@@ -325,7 +325,9 @@ cdef object single_frame(Stream* stream, bytes source, int64_t* needed):
             return None
         if at[FRAME_HEADER + size] == END:
             if kind == METHOD:
-                item = decode_method_at(source, start, end, channel)
+                item = read_method(source, start, end, channel)
+                if item is None:
+                    item = decode_method_at(source, start, end, channel)
             elif kind == BODY:
                 if size < VIEW_SIZE:
                     item = ContentBody(channel, source[start:end])

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 
 from .content import Delivery, Item
+from .declare import Method
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
 from .making import maker as maker
@@ -14,6 +15,7 @@ __all__ = [
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",
+    "encode_method",
     "encode_nack",
     "encode_properties",
     "encode_publish",
@@ -57,6 +59,7 @@ def encode_get_ok(
     body: Body,
     frame_max: int,
 ) -> Encoded: ...
+def encode_method(method: Method, channel: int, frame_max: int) -> bytes: ...
 def encode_nack(channel: int, delivery_tag: int, multiple: bool, requeue: bool) -> bytes: ...
 def encode_properties(properties: Properties, delivery_mode: int | None) -> bytes: ...
 def encode_publish(

@@ -31,16 +31,17 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from ..exceptions import DecodeError
+from . import declare as _declare
 from . import encoders as _encoders
 from . import frames as _frames
 from . import making as _making
 from . import properties as _properties
 from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
-from .declare import decode_method_at
+from .declare import METHODS, Method, decode_method_at
 from .encoders import encode_return
 from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
@@ -53,6 +54,7 @@ __all__ = [
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",
+    "encode_method",
     "encode_nack",
     "encode_properties",
     "encode_publish",
@@ -66,6 +68,7 @@ include "_memory.pxi"
 include "_tables.pxi"
 include "_properties.pxi"
 include "_frames.pxi"
+include "_methods.pxi"
 include "_encoders.pxi"
 
 #: A fingerprint of the sources that this was built from.

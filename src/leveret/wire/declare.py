@@ -35,6 +35,8 @@ __all__ = [
     "Table",
     "decode_method",
     "decode_method_at",
+    "encode_method",
+    "malformed_text",
 ]
 
 Bit: TypeAlias = bool
@@ -409,6 +411,39 @@ def _explain_encode(method: Method, channel: int, error: Exception) -> None:
             words = f"expected bytes, not {type(value).__name__}"
         if words is not None:
             raise EncodeError(f"{method.name}: {field}: {words}") from None
+
+
+def malformed_text(method: Method) -> str | None:
+    """The first field of a method whose text UTF-8 does not hold (surrogate escapes)."""
+    for name in method.texts:
+        value = getattr(method, name)
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return name
+    return None
+
+
+def encode_method(method: Method, channel: int, frame_max: int) -> bytes:
+    """As `Method.encode`, for a broker, which takes no text but UTF-8 and no longer frame.
+
+    Args:
+        frame_max: the largest whole frame, in bytes; 0 for no limit.
+
+    Raises:
+        EncodeError: also for a text with surrogate escapes, for which RabbitMQ would close the
+            connection (501), and for more than a frame holds.
+    """
+    name = malformed_text(method)
+    if name is not None:
+        raise EncodeError(f"{method.name}: {name} is not a text that UTF-8 can hold")
+    frame = method.encode(channel)
+    if len(frame) > frame_max > 0:
+        raise EncodeError(
+            f"{method.name}: its frame has {len(frame)} bytes, of which {frame_max} are allowed"
+        )
+    return frame
 
 
 # -- decoding -----------------------------------------------------------------------------------

@@ -279,6 +279,8 @@ def decode_frames(
             return items, pos, used
         append(item)
         pos += used
+        if pos == len(data):  # else an exception says so
+            return items, pos, FRAME_OVERHEAD
 
 
 def claim_run(items: Sequence[Item], start: int, owner: object) -> int:

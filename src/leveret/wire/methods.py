@@ -26,6 +26,7 @@ from .declare import (
     ShortStr,
     Table,
     decode_method,
+    malformed_text,
 )
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "TxSelect",
     "TxSelectOk",
     "decode_method",
+    "malformed_text",
 ]
 
 _NO_TABLE: Table = {}

@@ -6,6 +6,7 @@ ordinary: large bodies, values of rare types, and all that is wrong.
 
 from __future__ import annotations
 
+from .declare import encode_method
 from .encoders import (
     encode_ack,
     encode_deliver,
@@ -28,6 +29,7 @@ __all__ = [
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",
+    "encode_method",
     "encode_nack",
     "encode_properties",
     "encode_publish",

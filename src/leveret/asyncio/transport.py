@@ -71,6 +71,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._space: memoryview | None = None  # of a body, where the next bytes were asked into
         self._paused = False
         self._flush_scheduled = False
+        self._will_send = False  # tasks were woken that are likely to send
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -108,9 +109,9 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self.dispatch()
         if self.protocol.has_data_to_send():
             self._flush()
-        if not self._flush_scheduled:  # after the tasks that were woken, in the same turn
-            self._loop.call_soon(self._flush)
-            self._flush_scheduled = True
+        if self._will_send:  # after the tasks that were woken, in the same turn
+            self._will_send = False
+            self.flush_soon()
         if self._timer is None:
             self._arm_timer()
 
@@ -212,6 +213,14 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(LINGER, self._transport.abort)
+
+    def _on_deliveries(self, event: protocol.Deliveries) -> None:
+        super()._on_deliveries(event)
+        self._will_send = True
+
+    def _on_outcomes(self, event: protocol.Outcomes) -> None:
+        super()._on_outcomes(event)
+        self._will_send = True
 
     def pause_receiving(self, consumer: Subscription) -> None:
         """See `BaseCore`."""
@@ -379,8 +388,10 @@ class Core(BaseCore, asyncio.BufferedProtocol):
     def _reply(
         self, waiter: Waiter, deadline: Deadline, operation: str
     ) -> Awaitable[protocol.Reply]:
-        if not self._flush_scheduled:
-            self.flush_soon()
+        if self._waiting or self._flush_scheduled:
+            self.flush_soon()  # others are at it: what they send leaves together
+        else:
+            self._flush()
         return self._result(waiter, deadline, operation, self._undo_late)
 
     def _undo_late(self, waiter: Waiter) -> None:

@@ -26,7 +26,7 @@ class Deadline:
     def __init__(self, timeout: float) -> None:
         if not timeout >= 0:
             raise ConfigurationError(f"timeout is {timeout!r}: expected seconds, at least 0")
-        self.timeout = min(timeout, MAX_TIMEOUT)
+        self.timeout = timeout if timeout < MAX_TIMEOUT else MAX_TIMEOUT
         self.at = time.monotonic() + self.timeout
 
     def remaining(self) -> float:

@@ -428,9 +428,15 @@ class ClientChannel(Channel):
 
     def _receive_reply(self, reply: wire.Method | wire.Content) -> None:
         kind = wire.BasicGetOk if isinstance(reply, wire.Content) else reply.__class__
-        index = self._answered(kind, reply)
+        requests = self._sent.requests
+        index: int | None = 0
+        if (
+            not requests
+            or kind not in (first := requests[0].method).replies
+            or first.__class__ in _TAGGED
+        ):
+            index = self._answered(kind, reply)
         if index is None:
-            requests = self._sent.requests
             waited = requests[0].method.name if requests else "nothing"
             raise RemoteProtocolError(
                 f"{kind.name} does not answer what was asked: {waited}",

@@ -135,7 +135,8 @@ class SettleTracker:
     def take_acks(self) -> bytes:
         """The frames for the acks kept back; empty if there are none."""
         self.noted = False
-        self._look()
+        if self.acked:
+            self._look()
         frames, count = self._frames, self._front_count
         if count:
             self._front_count = 0

@@ -187,3 +187,50 @@ async def test_slow_returns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(100):
             await channel.basic_publish(b"", routing_key="nowhere", mandatory=True, timeout=SECONDS)
         await eventually(lambda: len(seen.calls) == 120)
+
+
+class Writes:
+    """A transport that counts what is written to it, and hands it on."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.count = 0
+
+    def write(self, data: bytes) -> None:
+        self.count += 1
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+
+async def test_requests_of_one_turn_leave_together() -> None:
+    async with open_channel() as channel:
+        queue = (await channel.queue_declare(exclusive=True)).queue
+        core = channel.core
+        writes = core._transport = Writes(core._transport)
+        await channel.queue_declare(queue, passive=True)
+        assert writes.count == 1
+        writes.count = 0
+
+        async def many() -> None:
+            for _ in range(5):
+                await channel.queue_declare(queue, passive=True)
+
+        await asyncio.gather(*(many() for _ in range(50)))
+        assert writes.count <= 20
+
+
+async def test_acks_of_one_turn_leave_together() -> None:
+    async with open_channel() as channel:
+        queue = (await channel.queue_declare(exclusive=True)).queue
+        for _ in range(100):
+            channel.publish_nowait(b"", routing_key=queue)
+        await channel.wait_for_confirms()
+        core = channel.core
+        writes = core._transport = Writes(core._transport)
+        consumer = await channel.consume(queue, prefetch=200)
+        for _ in range(100):
+            (await consumer.get()).ack()
+        await channel.queue_declare(queue, passive=True)
+        assert writes.count <= 20

@@ -126,6 +126,17 @@ def test_a_full_queue_drops_what_is_in_front(place: Place) -> None:
     assert drain(queue) == [("2", False), ("3", False)]
 
 
+def test_a_message_that_has_expired_behind_one_that_is_dropped(place: Place) -> None:
+    queue = ruled(place, max_length=2)
+    publish(queue, "stays")
+    publish(queue, "goes", ttl=1.0)
+    place.pass_time(1.0)
+    assert place.buried == []
+    publish(queue, "new")
+    place.pass_time(0.0)
+    assert place.buried == [("stays", Reason.MAXLEN), ("goes", Reason.EXPIRED)]
+
+
 def test_what_comes_back_to_a_full_queue_is_in_front(place: Place) -> None:
     queue = ruled(place, max_length=1)
     publish(queue, "0")

@@ -141,10 +141,14 @@ class RuledQueue(Queue):
         )
 
     def _drop_head(self) -> None:
-        while self._overflow == "drop-head" and self._is_over():
+        if self._overflow != "drop-head" or not self._is_over():
+            return
+        while self._is_over():
             entry = self._pop()
             self._usage.bytes -= len(entry.message.body) + ENTRY_BYTES
             self._die(entry.message, Reason.MAXLEN)
+        if self._may_expire:
+            self._set_timer()  # another one is in front
 
     def _expire(self, entry: Entry) -> None:
         super()._expire(entry)

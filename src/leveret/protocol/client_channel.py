@@ -364,12 +364,13 @@ class ClientChannel(Channel):
             entry = self.consumers.get(first.consumer_tag)
             if entry is None:
                 return start
-            stop = wire.claim_run(items, start, entry.owner)
+            owner = entry.owner
+            stop = wire.claim_run(items, start, owner)
             tag = first.delivery_tag
             if not entry.no_ack:
                 self.unsettled.delivered(tag, tag + stop - start - 1)
             run: Any = items if stop - start == len(items) else items[start:stop]
-            self._connection.emit(Deliveries(entry.owner, run))
+            self._connection.emit(Deliveries(owner, run))
             return stop
         if isinstance(first, wire.BasicAck) and self.confirms is not None:
             settled: list[Publication] = []

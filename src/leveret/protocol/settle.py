@@ -96,7 +96,7 @@ class SettleTracker:
         self._look()
         tags = self._tags
         if tag and tag == tags.front and not (self.transactional or self._recovering):
-            tags.remove(tag)
+            tags.remove_front()
             self._front = tag
             self._front_count += 1
         else:
@@ -154,6 +154,11 @@ class SettleTracker:
         tags = self.acked[:]
         del self.acked[: len(tags)]
         if self._recovering:
+            return
+        if len(tags) == 1 and tags[0] == self._tags.front and not self.transactional:
+            self._tags.remove_front()
+            self._front = tags[0]
+            self._front_count += 1
             return
         if len(tags) > 1:
             tags.sort()

@@ -52,16 +52,20 @@ class TagSet:
 
     def add(self, first: int, last: int) -> None:
         """Add the tags from `first` to `last`, both included."""
-        if not self._count:
-            self.clear()
+        count = self._count
+        self._count = count + last - first + 1
+        if count:
+            if self._ends[-1] == first - 1:
+                self._ends[-1] = last
+                return
+        else:
+            if self._head:
+                self._starts.clear()
+                self._ends.clear()
+                self._head = 0
             self.front = first
-        elif self._ends[-1] == first - 1:
-            self._ends[-1] = last
-            self._count += last - first + 1
-            return
         self._starts.append(first)
         self._ends.append(last)
-        self._count += last - first + 1
 
     def clear(self) -> None:
         """Take all out."""
@@ -90,6 +94,11 @@ class TagSet:
             if len(holes) > HOLES_MIN and len(holes) > self._count:
                 self._cut_at_holes()
         return True
+
+    def remove_front(self) -> None:
+        """Take the lowest tag out; there is one."""
+        self._count -= 1
+        self._begin_at(self._head, self.front + 1)
 
     def remove_run(self, tags: list[int]) -> bool:
         """Take the lowest tags out where they are `tags`, in order; else False, and none is."""

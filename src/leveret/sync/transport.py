@@ -256,7 +256,8 @@ class Core(Engine):
     def acks_waiting(self, channel: protocol.ClientChannel) -> None:
         """There are acks to send. Takes no lock."""
         self.protocol.acks_waiting(channel)
-        self.wake_if_asleep()
+        if self._sleeping:
+            self.wake_if_asleep()
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""

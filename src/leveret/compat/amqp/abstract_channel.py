@@ -48,16 +48,6 @@ class Fulfilled(promise):  # type: ignore[misc]  # vine has no types
 _new = object.__new__
 
 
-def _delivery_args(item: Any) -> list[Any]:
-    return [
-        item.consumer_tag,
-        item.delivery_tag,
-        item.redelivered,
-        item.exchange,
-        item.routing_key,
-    ]
-
-
 def _get_args(item: Any) -> list[Any]:
     return [
         item.delivery_tag,
@@ -73,14 +63,13 @@ def _return_args(item: Any) -> list[Any]:
 
 
 # what is sent all the time, with the usual letters
-_QUICK: dict[Sig, tuple[str, Any]] = {
+_SLOW = (None, None)
+_QUICK: dict[Sig, tuple[str | None, Any]] = {
     spec.Basic.Publish: ("Bssbb", FrameWriter.publish),
     spec.Basic.Ack: ("Lb", FrameWriter.ack),
     spec.Basic.Reject: ("Lb", FrameWriter.reject),
 }
-_CONTENTS = frozenset({wire.Delivery, wire.Returned})
 _CONTENT_ARGS = {
-    spec.Basic.Deliver: _delivery_args,
     spec.Basic.GetOk: _get_args,
     spec.Basic.Return: _return_args,
 }
@@ -175,8 +164,16 @@ class AbstractChannel:
         connection = self.connection
         if connection is None:
             raise RecoverableConnectionError("connection already closed")
-        quick = _QUICK.get(sig)
-        if quick is None or not self._send_quickly(quick, connection, format, args, content):
+        letters, write = _QUICK.get(sig, _SLOW)
+        writer = connection._frame_writer
+        written = False
+        if write is not None and letters == format and writer.__class__ is FrameWriter:
+            try:
+                write(writer, self.channel_id, args, content)
+                written = True
+            except EncodeError:
+                pass  # None or bytes for a name, or what does not fit: letters take or tell it
+        if not written:
             encoded = dumps(format, args) if format else ""
             try:
                 connection.frame_writer(1, self.channel_id, sig, encoded, content)
@@ -188,19 +185,6 @@ class AbstractChannel:
         if wait:
             return self.wait(wait, returns_tuple=returns_tuple)
         return sent
-
-    def _send_quickly(
-        self, quick: tuple[str, Any], connection: Any, format: str | None, args: Any, content: Any
-    ) -> bool:
-        """Send what is sent all the time without the detour over letters; whether it was that."""
-        writer = connection._frame_writer
-        if writer.__class__ is not FrameWriter or format != quick[0]:
-            return False
-        try:
-            quick[1](writer, self.channel_id, args, content)
-        except EncodeError:
-            return False  # None or bytes for a name, or what does not fit: letters take or tell it
-        return True
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -282,7 +266,15 @@ class AbstractChannel:
             return
         args: list[Any] = []
         if known.args:
-            if payload.__class__ in _CONTENTS:
+            if payload.__class__ is wire.Delivery and payload.consumer_tag is not None:
+                args = [
+                    payload.consumer_tag,
+                    payload.delivery_tag,
+                    payload.redelivered,
+                    payload.exchange,
+                    payload.routing_key,
+                ]
+            elif isinstance(payload, wire.Content):
                 args = _CONTENT_ARGS[method_sig](payload)
             elif isinstance(payload, wire.Method):
                 args = _method_args(payload, known.args)

@@ -6,7 +6,7 @@ from typing import Any
 
 from leveret import wire
 
-from .serialization import GenericContent, decode_properties
+from .serialization import NO_PROPERTIES, GenericContent, decode_properties
 from .spec import Basic
 
 __all__ = ["Message"]
@@ -65,7 +65,8 @@ def from_content(content: wire.Content, frame_method: tuple[int, int]) -> Messag
     message = _new(Message)
     message.frame_method = frame_method
     message.frame_args = None
-    message.properties = decode_properties(content.raw_properties)
+    raw = content.raw_properties
+    message.properties = decode_properties(raw) if raw != NO_PROPERTIES else {}
     body = content.body
     message.body_received = message.body_size = len(body)
     message.ready = True

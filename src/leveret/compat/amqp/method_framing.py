@@ -19,13 +19,13 @@ from leveret.protocol.content import ContentAssembly
 from . import spec
 from .basic_message import Message, from_content
 from .exceptions import ERROR_MAP, UnexpectedFrame
+from .serialization import NO_PROPERTIES
 from .utils import str_to_bytes
 
 __all__ = ["frame_handler", "frame_writer"]
 
 FRAME_OVERHEAD = 40
 _CONTENT_METHODS = frozenset({spec.Basic.Return, spec.Basic.Deliver, spec.Basic.GetOk})
-_NO_PROPERTIES = b"\0\0"
 _METHOD, _HEADER, _BODY, _HEARTBEAT = map(int, wire.FrameType)
 
 _DELIVER: tuple[int, int] = spec.Basic.Deliver
@@ -155,7 +155,7 @@ class FrameWriter:
         _, exchange, routing_key, mandatory, immediate = args
         body = message.body
         if body.__class__ is bytes and message.__class__ is Message and not message.properties:
-            properties = _NO_PROPERTIES
+            properties = NO_PROPERTIES
         else:
             body, properties = _encoded(message)
         self.send(

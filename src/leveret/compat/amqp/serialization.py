@@ -262,6 +262,7 @@ def dumps(format: str | bytes, values: Iterable[Any]) -> bytes:
 
 # -- properties ---------------------------------------------------------------------------------
 
+NO_PROPERTIES = b"\0\0"
 _TIMESTAMP_TAIL = ("type", "user_id", "app_id", "cluster_id")
 _LAST_SECOND = 253402300799  # of the year 9999, where `wire` stops
 _pack_timestamp = struct.Struct(">Q").pack
@@ -317,7 +318,7 @@ def encode_properties(values: Mapping[str, Any]) -> bytes:
         struct.error, FrameSyntaxError: a value that its property cannot hold.
     """
     if not values:
-        return b"\0\0"
+        return NO_PROPERTIES
     given = {_KNOWN[name]: value for name, value in values.items() if name in _KNOWN}
     stamp = given.get("timestamp")
     if stamp is not None:

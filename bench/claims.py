@@ -129,7 +129,7 @@ def wanted(entry: Entry, job: Job) -> bool:
     if entry.codec and entry.name not in LEVERET:
         return False
     if job.name in {row.job for row in ROWS}:
-        return True
+        return bool(entry.codec) or _is_peer(entry)
     if job.name in {*LARGE, *IN_HAND} or any(job.name in names for _, names in SERIES):
         return entry.name in LEVERET or entry.name == BARE
     bounds = [bound for row in ROWS for bound in row.bounds if bound is not None]
@@ -195,7 +195,7 @@ def _rates(report: Report) -> Iterator[list[str]]:
         others = {
             name: rate
             for name in CLIENTS
-            if not CLIENTS[name].codec and (rate := report.rate.get(_key(name, row.job)))
+            if _is_peer(CLIENTS[name]) and (rate := report.rate.get(_key(name, row.job)))
         }
         if not others:
             yield [row.title, NOT_MEASURED, NOT_MEASURED, NOT_MEASURED]
@@ -208,13 +208,18 @@ def _rates(report: Report) -> Iterator[list[str]]:
         yield [row.title, *cells, f"{fastest} {others[fastest].median:,.0f}/s"]
 
 
+def _is_peer(entry: Entry) -> bool:
+    """Whether it is another library, neither Leveret nor a yardstick made for a few jobs."""
+    return not entry.codec and not entry.only
+
+
 def _rate_cell(own: Summary | None, fastest: Summary) -> str:
-    """A rate is a miss if it is lower; the spread says whether the two can be told apart."""
+    """A rate is a miss if it is lower; the spreads say whether the two can be told apart."""
     if own is None:
         return NOT_MEASURED
     ratio = own.median / fastest.median
-    within = ratio < 1 and own.maximum >= fastest.minimum
-    words = "miss, ranges overlap" if within else verdict(ratio >= 1)
+    within = 1 > ratio >= 1 - (own.spread or 0) - (fastest.spread or 0)
+    words = "miss, within the spread" if within else verdict(ratio >= 1)
     return f"{own.median:,.0f}/s {ratio:.2f} (at least 1.00) {words}"
 
 

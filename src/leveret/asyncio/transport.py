@@ -32,9 +32,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger("leveret.asyncio")
 
-READ_SIZE = 262144  # bytes read at a time, at most
+READ_SIZE = 65536  # bytes read at a time, at most; each connection keeps as much
 BETWEEN = 4096  # the same, between two frames of a large body
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
+NO_BUFFER = memoryview(b"")
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
 
@@ -131,6 +132,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._transport = None
+        self._buffer = NO_BUFFER  # the garbage collector may take its time
         if not self._closed.done():
             self._closed.set_result(None)
 

@@ -195,6 +195,7 @@ def test_kombu_itself_is_on_it_then(tmp_path):
     assert python("-m", "leveret.compat", "run", str(script)) == "leveret.compat.amqp.channel\n"
 
 
+@pytest.mark.timeout(300)
 def test_a_celery_worker_is_on_it_then(broker, tmp_path):
     """The program says nothing about Leveret; the log says so once, when logging is set up."""
     pytest.importorskip("celery")

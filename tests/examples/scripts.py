@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["Script", "Scripts", "running"]
 
 ROOT = Path(__file__).resolve().parents[2] / "examples"
-SECONDS = 100.0
+SECONDS = 200.0
 
 
 class Script:

@@ -15,6 +15,7 @@ from .scripts import ROOT, Script
 
 pytest.importorskip("celery")
 
+pytestmark = pytest.mark.timeout(300)  # whole programs, on a machine that does more
 FOLDER = ROOT / "celery"
 COMMAND = ["-m", "celery", "-A", "shop", "worker", "-l", "info"]
 WORKERS = {

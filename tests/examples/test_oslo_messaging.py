@@ -14,6 +14,7 @@ from .scripts import ROOT, Script
 
 pytest.importorskip("oslo_messaging")
 
+pytestmark = pytest.mark.timeout(300)  # whole programs, on a machine that does more
 FOLDER = ROOT / "oslo_messaging"
 
 

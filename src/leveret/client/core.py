@@ -100,6 +100,7 @@ class BaseCore:
         self._returns_full = False
         self._return_waiters: list[Waiter] = []
         self._handlers: dict[type, Callable[..., None]] = {
+            protocol.Deliveries: self._on_deliveries,
             protocol.Outcomes: self._on_outcomes,
             protocol.Reply: self._on_reply,
             wire.Returned: self._on_returned,
@@ -145,11 +146,11 @@ class BaseCore:
         handlers = self._handlers
         events = self.protocol.events()
         for event in events:
-            if event.__class__ is protocol.Deliveries:
-                event.owner.receive(event.deliveries)
-            else:
-                handlers[event.__class__](event)
+            handlers[event.__class__](event)
         return bool(events)
+
+    def _on_deliveries(self, event: protocol.Deliveries) -> None:
+        event.owner.receive(event.deliveries)
 
     def _on_outcomes(self, event: protocol.Outcomes) -> None:
         settle(event.publications)  # type: ignore[arg-type]

@@ -397,7 +397,14 @@ class Engine(BaseCore):
                     return
                 self._sender = threading.get_ident()
                 self._sending = mine = True
-            rounds = 1 if reads else SEND_ROUNDS
+            if reads:  # and looks again, so that bytes left to this thread are not overlooked
+                if data:
+                    stream.send(data)
+                else:
+                    stream.flush()
+                mine = self._sending = False
+                return
+            rounds = SEND_ROUNDS
             while mine:
                 sent = stream.send(data) if data else stream.flush()
                 rounds -= 1
@@ -405,7 +412,7 @@ class Engine(BaseCore):
                     data = self._next_data() if sent and rounds and not self._aborted else b""
                     if not data:
                         mine = self._sending = False
-            if not reads and self._has_last_bytes():
+            if self._has_last_bytes():
                 self.wake()  # whoever reads goes on, when the socket takes more
         except BaseException as error:
             if not isinstance(error, OSError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import select
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +15,7 @@ import pytest
 import leveret
 from leveret.broker import Broker
 from leveret.sync.engine import IO_THREAD, NOBODY
+from leveret.sync.readiness import READ, Readiness
 
 from ..support.proxy import Proxy
 from ..support.threads import Signal, eventually, start
@@ -229,6 +232,124 @@ def test_an_interrupt_of_one_that_leads(channel: leveret.Channel) -> None:
     assert consumer.get(timeout=SECONDS).body == b"x"
 
 
+class SoftTimeLimit(Exception):
+    """As programs have them raised by a signal handler."""
+
+
+@pytest.mark.parametrize("kind", [SoftTimeLimit, TimeoutError, ValueError, BlockingIOError])
+def test_what_a_signal_handler_raises_where_its_thread_leads(
+    channel: leveret.Channel, kind: type[Exception]
+) -> None:
+    """It comes to the caller as it is, and is no fault of the connection's."""
+    queue = channel.queue_declare(exclusive=True).queue
+    consumer = channel.consume(queue)
+    lead(channel, queue)
+
+    def handle(*_: object) -> None:
+        assert channel.core._resting
+        raise kind("raised by a handler")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(kind, match="raised by a handler"):
+            consumer.get(timeout=SECONDS)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    ask(channel, queue)
+    channel.publish(b"x", routing_key=queue)
+    assert consumer.get(timeout=SECONDS).body == b"x"
+
+
+def test_what_a_signal_handler_raises_where_its_thread_works(channel: leveret.Channel) -> None:
+    """It comes to the caller as it is; the connection ends, for it may have lost bytes."""
+    queue = channel.queue_declare(exclusive=True).queue
+    core = channel.core
+    lead(channel, queue)
+    dispatch = core.dispatch
+    here = threading.get_ident()
+
+    def interrupted() -> bool:
+        if threading.get_ident() == here:
+            raise SoftTimeLimit
+        return bool(dispatch())
+
+    core.dispatch = interrupted
+    try:
+        with pytest.raises(SoftTimeLimit):
+            channel.queue_declare(queue, passive=True, timeout=SECONDS)
+    finally:
+        del core.dispatch
+    core._thread.join(SECONDS)
+    with pytest.raises(leveret.ChannelClosedError):
+        ask(channel, queue)
+
+
+def test_a_signal_handler_that_leaves_leading_to_the_io_thread(
+    channel: leveret.Channel, other: leveret.Channel
+) -> None:
+    """It has dropped a consumer, which is for the I/O thread to end: from then on that one reads,
+    and nobody beside it.
+    """
+    queue = channel.queue_declare("left-to-others", auto_delete=True).queue
+    consumer = channel.consume(queue)
+    core = channel.core
+    dropped = [channel.consume(channel.queue_declare(exclusive=True).queue)]
+    receive_once = core._receive_once
+    armed, stranger = threading.Event(), threading.Event()
+
+    def noted() -> bool:
+        if armed.is_set():
+            if threading.current_thread() is core._thread:
+                stranger.wait(0.3)  # were there one, it would read now
+            else:
+                stranger.set()
+        return bool(receive_once())
+
+    def handle(*_: object) -> None:
+        dropped.clear()
+        ask(channel, queue)
+        assert core.reading == IO_THREAD
+        armed.set()
+        other.publish(b"x", routing_key=queue, timeout=SECONDS)
+
+    lead(channel, queue)
+    before = signal.signal(signal.SIGALRM, handle)
+    core._receive_once = noted
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert consumer.get(timeout=SECONDS).body == b"x"
+    finally:
+        del core._receive_once
+        signal.signal(signal.SIGALRM, before)
+    assert not stranger.is_set()
+
+
+def test_an_interrupt_between_two_steps_of_waiting() -> None:
+    """What the poll object watches is known all the same, or it would wait for nothing."""
+    mine, peer = socket.socketpair()
+    with mine, peer:
+        readiness = Readiness(mine)
+        peer.send(b"x")
+        assert readiness.wait(READ, SECONDS) == READ
+
+        def interrupted(frame: object, event: str, argument: object) -> None:
+            if event == "c_return" and getattr(argument, "__name__", "") == "unregister":
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+        sys.setprofile(interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                readiness.wait(0, 0.0)
+        finally:
+            sys.setprofile(None)
+        assert readiness.wait(0, 0.0) == 0
+        assert readiness.wait(READ, SECONDS) == READ
+        readiness.close()
+
+
 def test_a_signal_handler_that_waits_where_its_thread_leads(channel: leveret.Channel) -> None:
     """It leads in the place of the thread it has interrupted, which still gets its own."""
     queue = channel.queue_declare(exclusive=True).queue
@@ -280,3 +401,38 @@ def test_without_poll(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         eventually(lambda: channel.core.reading == IO_THREAD)
         channel.publish(b"x", routing_key=queue)
         assert consumer.get(timeout=SECONDS).body == b"x"
+
+
+def test_the_io_thread_finds_the_connection_broken_while_another_reads(broker: Broker) -> None:
+    """It must not read the last words beside the one that leads: two would mix the bytes up."""
+    with Proxy(broker.url) as proxy:
+        _find_it_broken(proxy)
+
+
+def _find_it_broken(proxy: Proxy) -> None:
+    connection = leveret.connect(proxy.url)
+    channel = connection.channel()
+    queue = channel.queue_declare(exclusive=True).queue
+    core = channel.core
+    lead(channel, queue)
+    waiting = start(next, channel.consume(queue))
+    eventually(lambda: core.reading > NOBODY and core._called_back)
+    receive_last_words = core._receive_last_words
+    readers: list[int] = []
+
+    def noted() -> None:
+        readers.append(core.reading)
+        receive_last_words()
+
+    core._receive_last_words = noted
+    proxy.hold_to_broker()  # or it would answer
+    core._stream._socket.shutdown(socket.SHUT_WR)
+    core._sleeping = False  # nobody wakes the one that leads
+    channel.basic_publish(b"x", routing_key=queue)
+    core._baton.pass_on()
+    with pytest.raises(leveret.ChannelClosedError):
+        waiting.result()
+    core._thread.join(SECONDS)
+    assert readers == [IO_THREAD]
+    with contextlib.suppress(leveret.LeveretError):
+        connection.close()

@@ -188,7 +188,7 @@ class Engine(BaseCore):
             with self.lock:
                 standby = self._stand_by()
             if standby is not None:
-                self.flush()
+                self._flush_mine()  # who leads reads what the broker has said, before the end
                 return None, standby
         answered = self.unanswered
         self._sleeping = False
@@ -476,7 +476,8 @@ class Engine(BaseCore):
             DeadlineExceeded: it did not come in time.
             BaseException: the result is this error.
         """
-        leads = self._led_for is waiter
+        led_for = self._led_for
+        leads = led_for is waiter
         if leads:
             self._lead(waiter, deadline, operation)
         elif self.reading == threading.get_ident():  # in a signal handler: who leads rests
@@ -488,7 +489,7 @@ class Engine(BaseCore):
             leads = not waiter.done
         else:
             self._flush_mine()
-        if leads and self._led_for is not None:
+        if leads and self._led_for is led_for:  # else a signal handler has left it to others
             self._led_for, self.reading = None, NOBODY
             self.led()
         if not waiter.done:  # the I/O thread reads, or has got the rest to do
@@ -514,16 +515,24 @@ class Engine(BaseCore):
 
         Raises:
             DeadlineExceeded: it did not come in time.
+            Exception: what a signal handler has raised. While this thread rests that changes
+                nothing else; in the middle of work it ends the connection, too.
         """
         until = None if deadline is None else deadline.at
+        led_for = self._led_for
+        rested = True
         try:
             self.flush(reads=True)
             while not waiter.done and not self._work:
                 with self.lock:
                     wanted, timeout = self._before_sleep(until)
+                rested = False
                 self._resting = True
                 ready = self._readiness.wait(wanted, timeout)
                 self._resting = self._sleeping = False
+                rested = True
+                if self._led_for is not led_for:  # a signal handler has left it to the I/O thread
+                    return
                 if ready & READ or self._stream.has_early:
                     self._receive()
                     if waiter.done:
@@ -534,8 +543,12 @@ class Engine(BaseCore):
                 if until is not None and now >= until:
                     break
                 self.flush(reads=True)
-        except Exception as error:  # the I/O thread tells everybody
-            self._fail(error)
+        except Exception as error:
+            if not rested and not self._aborted:  # the end closes what is waited on
+                raise
+            self._fail(error)  # the I/O thread tells everybody
+            if not isinstance(error, (OSError, *CALLERS_FAULTS)):
+                raise
         if deadline is not None and not (waiter.done or self._work or deadline.remaining()):
             raise deadline.exceeded(operation)
 

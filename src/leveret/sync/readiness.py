@@ -67,11 +67,11 @@ class _Poll:
     def wait(self, wanted: int, timeout: float | None) -> int:
         if self._busy:  # in a signal handler: a poll object waits for one at a time
             return _Poll(self._stream, self.woken).wait(wanted, timeout)
-        if wanted != self._wanted:
-            self._register(wanted)
         found = 0
         self._busy = True
         try:
+            if wanted != self._wanted:
+                self._register(wanted)
             ready = self._poll.poll(None if timeout is None else timeout * 1000)
         finally:
             self._busy = False
@@ -86,13 +86,15 @@ class _Poll:
         return found
 
     def _register(self, wanted: int) -> None:
+        self._wanted = -1  # not known, where a signal handler raises
         if wanted:
             mask = (select.POLLIN if wanted & READ else 0) | (
                 select.POLLOUT if wanted & WRITE else 0
             )
             self._poll.register(self._stream, mask)
         else:
-            self._poll.unregister(self._stream)  # of an error it would tell all the same
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._stream)  # of an error it would tell all the same
         self._wanted = wanted
 
 

@@ -8,14 +8,17 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 import leveret
+from leveret import protocol
 from leveret.broker import Broker
 from leveret.sync.engine import IO_THREAD, NOBODY
 from leveret.sync.readiness import READ, Readiness
+from leveret.sync.transport import Core
 
 from ..support.proxy import Proxy
 from ..support.threads import Signal, eventually, start
@@ -284,6 +287,56 @@ def test_what_a_signal_handler_raises_where_its_thread_works(channel: leveret.Ch
     core._thread.join(SECONDS)
     with pytest.raises(leveret.ChannelClosedError):
         ask(channel, queue)
+
+
+@pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize("lost", ["request", "confirm"])
+def test_an_interrupt_while_answers_are_handed_out(
+    channel: leveret.Channel, kind: type[BaseException], lost: str
+) -> None:
+    """The connection ends, and so does the wait of those whose answers were in hand."""
+    queue = channel.queue_declare(exclusive=True).queue
+    core = channel.core
+    mine = leveret.Connection(core).channel()
+    mine.publish(b"", routing_key=queue)
+    consumer = channel.consume(queue, no_ack=True)
+    here = threading.get_ident()
+    handlers = dict(core._handlers)
+
+    def interrupted(event: object) -> None:
+        if threading.get_ident() == here:
+            raise kind
+        handlers[type(event)](event)
+
+    def wait() -> None:
+        with contextlib.suppress(KeyboardInterrupt, SoftTimeLimit):
+            while True:
+                next(consumer)
+
+    lead(channel, queue)
+    core._handlers[protocol.Reply] = core._handlers[protocol.Outcomes] = interrupted
+    other = start(_ask_when_led, core, mine, queue, lost)
+    try:
+        wait()
+    finally:
+        core._handlers.update(handlers)
+    began = time.monotonic()
+    if lost == "confirm":
+        other.result()  # it was known to be confirmed
+    else:
+        with pytest.raises(leveret.ConnectionLost):
+            other.result()
+    assert time.monotonic() - began < SECONDS / 2
+    core._thread.join(SECONDS)
+    assert not core.unanswered
+
+
+def _ask_when_led(core: Core, channel: leveret.Channel, queue: str, what: str) -> None:
+    eventually(lambda: core.reading > NOBODY)
+    if what == "request":
+        channel.queue_declare(queue, passive=True, timeout=SECONDS)
+    else:
+        channel.publish(b"", routing_key=queue, timeout=SECONDS)
 
 
 def test_a_signal_handler_that_leaves_leading_to_the_io_thread(

@@ -11,7 +11,7 @@ from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
 from ..client.publisher import check_body, encode_properties
-from ..exceptions import DeadlineExceeded, PublishNotSent, PublishUnknown
+from ..exceptions import DeadlineExceeded, LeveretError, PublishNotSent, PublishUnknown
 from ..protocol import Outcome
 from ..types import Buffer
 from .consumer import Consumer, run_callback
@@ -93,7 +93,7 @@ class Channel(Topology):
             await core.wait(
                 publication.wants, deadline, "the broker's confirm", publication.gives_up
             )
-        except DeadlineExceeded as late:
+        except LeveretError as late:
             if publication.outcome is Outcome.PENDING:
                 raise publication.failed(PublishUnknown, late) from late
         error = publication.error

@@ -142,12 +142,22 @@ class BaseCore:
     # -- events ----------------------------------------------------------------------------
 
     def dispatch(self) -> bool:
-        """Hand the protocol's events to their owners; whether there were any."""
+        """Hand the protocol's events to their owners; whether there were any.
+
+        Where a signal handler raises in the middle of it, the others wait for the next time.
+        """
         handlers = self._handlers
         events = self.protocol.events()
-        for event in events:
-            handlers[event.__class__](event)
-        return bool(events)
+        if not events:
+            return False
+        rest = iter(events)
+        try:
+            for event in rest:
+                handlers[event.__class__](event)
+        except BaseException:
+            self.protocol.put_back(list(rest))
+            raise
+        return True
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
         event.owner.receive(event.deliveries)

@@ -412,6 +412,10 @@ class Connection:
         self._events = []
         return events
 
+    def put_back(self, events: list[object]) -> None:
+        """These of the last `events()` were not looked at: they come again, first."""
+        self._events[:0] = events
+
     # -- channels --------------------------------------------------------------------------
 
     def open_channel(self, token: object) -> ClientChannel:

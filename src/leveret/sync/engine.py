@@ -337,6 +337,7 @@ class Engine(BaseCore):
             with self.lock:
                 self.protocol.connection_lost(ConnectionLost("the connection was given up"))
                 self.dispatch()
+                self._tell_the_forgotten()
         finally:
             self._aborted = True
             self._await_sender()
@@ -345,6 +346,12 @@ class Engine(BaseCore):
             with self.lock:
                 self._callbacks.end()
             CORES.pop(id(self), None)
+
+    def _tell_the_forgotten(self) -> None:
+        """At the end: what somebody waits for may have been lost where a signal handler raised."""
+        for waiter in list(self._asking):
+            if not waiter.done and waiter not in self._return_waiters:
+                waiter.set_error(self._own(self.error))
 
     def _await_sender(self) -> None:
         """After `_aborted`: a caller that is sending is through with its piece in no time."""

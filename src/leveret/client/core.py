@@ -391,6 +391,7 @@ class BaseCore:
             self.protocol.blocked is not None
             or self._returns_full
             or self._flow_used
+            or bool(self._drain_waiters)  # who waits is woken where this is looked into
             or self.protocol.bytes_waiting() >= SEND_LIMIT
         )
 
@@ -410,6 +411,7 @@ class BaseCore:
         """Register one who waits until it may publish; False where it may, or never will."""
         if self.may_publish(channel) or not channel.is_open:
             return False
+        self.held = True
         held = self._returns_full and not self.in_callback()
         (self._return_waiters if held else self._drain_waiters).append(waiter)
         return True
@@ -436,8 +438,8 @@ class BaseCore:
         enough of it.
         """
         if self.protocol.bytes_waiting() <= SEND_LIMIT // 2 and self.protocol.blocked is None:
-            self.look_whether_held()
             waiters, self._drain_waiters = self._drain_waiters, []
+            self.look_whether_held()
             for waiter in waiters:
                 waiter.set_result(None)
 

@@ -233,7 +233,8 @@ class Core(Engine):
         if queued >= FLUSH_AT:
             if self.may_flush():
                 self._flush_mine()
-            self.look_whether_held()
+            with self.lock:
+                self.look_whether_held()
         elif self._sleeping and not waits:
             self.wake_if_asleep()
 

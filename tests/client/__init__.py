@@ -1,0 +1,1 @@
+"""Tests of what both clients share, without their transports."""

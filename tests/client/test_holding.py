@@ -1,0 +1,109 @@
+"""Publishes that are held up while too much is queued, and who is woken when it has left."""
+
+from __future__ import annotations
+
+import pytest
+
+from leveret import wire
+from leveret.client.channel import BaseChannel
+from leveret.client.core import SEND_LIMIT, BaseCore
+from leveret.client.parameters import parse_url
+
+BODY = bytes(50_000)
+
+
+class Waiting:
+    """One who waits, and notes that it was woken."""
+
+    abandoned = False
+
+    def __init__(self) -> None:
+        self.woken = False
+
+    def set_result(self, value: object) -> bool:
+        self.woken = True
+        return True
+
+    def set_error(self, error: BaseException) -> None:
+        raise error
+
+
+@pytest.fixture
+def core() -> BaseCore:
+    """A core whose connection is open, as far as bytes can make it so."""
+    parameters = parse_url("amqp://guest:guest@localhost")
+    credentials = parameters.with_mechanisms(("guest", "guest"))
+    core = BaseCore(parameters, parameters.client_options(credentials))
+    core.protocol.initiate(0.0)
+    for method in (
+        wire.ConnectionStart(0, 9, {}, b"PLAIN", b"en_US"),
+        wire.ConnectionTune(2047, 131072, 0),
+        wire.ConnectionOpenOk(),
+    ):
+        core.protocol.receive_data(method.encode(0), 0.0)
+    core.dispatch()
+    send(core, 0)
+    return core
+
+
+@pytest.fixture
+def channel(core: BaseCore) -> BaseChannel:
+    channel = BaseChannel(core)
+    core.begin_channel(channel, Waiting())
+    core.protocol.receive_data(wire.ChannelOpenOk().encode(1), 0.0)
+    core.dispatch()
+    send(core, 0)
+    return channel
+
+
+def send(core: BaseCore, left: int) -> None:
+    """Take bytes for the network, as a transport does, until at most so many are queued."""
+    while core.protocol.bytes_waiting() > left and core.protocol.data_to_send():
+        if core.held:
+            core.wake_if_drained()
+
+
+def publish(core: BaseCore, channel: BaseChannel) -> None:
+    """Queue a message, and look, as a transport does."""
+    channel.protocol.send_publish("", "q", b"\0\0", BODY, False)
+    core.look_whether_held()
+
+
+def test_too_much_holds_publishes_up(core: BaseCore, channel: BaseChannel) -> None:
+    assert not core.held
+    while core.protocol.bytes_waiting() < SEND_LIMIT:
+        assert core.may_publish(channel)
+        publish(core, channel)
+    assert core.held
+    assert not core.may_publish(channel)
+    one = Waiting()
+    assert core.wants_to_publish(channel, one)
+    send(core, SEND_LIMIT // 2)
+    assert one.woken
+    assert not core.held
+
+
+def test_who_waits_is_not_forgotten_when_another_may(core: BaseCore, channel: BaseChannel) -> None:
+    """There is room for one who asks now, though not enough of it yet to wake those who wait."""
+    while core.protocol.bytes_waiting() < SEND_LIMIT:
+        publish(core, channel)
+    one = Waiting()
+    assert core.wants_to_publish(channel, one)
+    send(core, SEND_LIMIT - 1)
+    assert core.protocol.bytes_waiting() > SEND_LIMIT // 2
+    assert not one.woken
+    assert core.may_publish(channel)
+    publish(core, channel)
+    send(core, 0)
+    assert one.woken
+    assert not core.held
+
+
+def test_who_waits_without_need_is_woken_as_well(core: BaseCore, channel: BaseChannel) -> None:
+    while core.protocol.bytes_waiting() < SEND_LIMIT:
+        publish(core, channel)
+    core.held = False  # another thread has looked just before
+    one = Waiting()
+    assert core.wants_to_publish(channel, one)
+    send(core, 0)
+    assert one.woken

@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,25 +23,6 @@ from ..support.proxy import Proxy
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-@pytest.fixture
-def channel(broker: Broker) -> Iterator[leveret.Channel]:
-    with leveret.connect(broker.url) as connection, connection.channel() as channel:
-        yield channel
-
-
-@pytest.fixture
-def other(broker: Broker) -> Iterator[leveret.Channel]:
-    """A channel of another connection."""
-    with leveret.connect(broker.url) as connection, connection.channel() as channel:
-        yield channel
 
 
 def ask(channel: leveret.Channel, queue: str) -> None:

@@ -6,7 +6,6 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,12 +13,6 @@ import leveret
 from leveret.broker import Broker
 
 SECONDS = 5.0
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
 
 
 def threads() -> list[threading.Thread]:

@@ -7,7 +7,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,18 +20,6 @@ from ..support.proxy import Proxy
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 5.0
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-@pytest.fixture
-def channel(broker: Broker) -> Iterator[leveret.Channel]:
-    with leveret.connect(broker.url) as connection, connection.channel() as channel:
-        yield channel
 
 
 class Shipping(logging.Handler):

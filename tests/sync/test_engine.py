@@ -359,6 +359,44 @@ def test_a_signal_handler_that_leaves_leading_to_the_io_thread(
     assert not stranger.is_set()
 
 
+def test_a_signal_handler_that_takes_long(channel: leveret.Channel) -> None:
+    """It waits for another thread, whose answers the interrupted thread would have to read."""
+    queue = channel.queue_declare(exclusive=True).queue
+    consumer = channel.consume(queue)
+    core = channel.core
+    mine = leveret.Connection(core).channel()
+    answered: list[bool] = []
+
+    def handle(*_: object) -> None:
+        worker = start(ask, mine, queue)
+        worker.result(SECONDS)
+        answered.append(True)
+        for _ in range(20):
+            start(ask, mine, queue).result(SECONDS)
+
+    lead(channel, queue)
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        for turn in range(3):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            eventually_published = start(_publish_after, answered, turn, mine, queue)
+            consumer.get(timeout=SECONDS).ack()
+            eventually_published.result()
+            lead(channel, queue)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(answered) == 3
+    assert not core.unanswered
+
+
+def _publish_after(
+    answered: list[bool], turn: int, channel: leveret.Channel, queue: str
+) -> None:
+    eventually(lambda: len(answered) > turn)
+    channel.publish(b"", routing_key=queue, timeout=SECONDS)
+
+
 def test_an_interrupt_between_two_steps_of_waiting() -> None:
     """What the poll object watches is known all the same, or it would wait for nothing."""
     mine, peer = socket.socketpair()

@@ -26,7 +26,9 @@ It may also use the connection. Where its thread is between two steps of an oper
 refused (`ReenteredError`): every operation of a user's thread asks `_owned` first, which is why the
 lock is a recursive one, although it is never taken twice on purpose. So it is for `__del__`
 methods, which the garbage collector calls anywhere. A thread that leads and has come to rest may
-be interrupted by an operation that waits: that one leads in its place, and then wakes it.
+be interrupted by an operation that waits: that one leads in its place, and then wakes it. A handler
+that takes long would hold up everybody: where what has come is not read, the I/O thread takes the
+lead away (`_relieve`), and the one that is relieved finds that out before it reads again.
 
 User code runs on none of these threads: callbacks have a thread of their own.
 """
@@ -117,6 +119,7 @@ class Engine(BaseCore):
         self._stream = stream
         self._encrypted = stream.encrypted
         self._readiness = Readiness(stream)
+        self._left: list[Readiness] = []  # where one waits who was relieved
         self._sending = False
         self._sender = 0  # the thread that has set it
         self._sent = 0  # bytes, since the reader last looked
@@ -124,6 +127,7 @@ class Engine(BaseCore):
         self.reading = IO_THREAD
         self._led_for: Waiter | None = None  # for whom a caller reads
         self._resting = False  # it is where it may be interrupted
+        self._relieves = False  # the I/O thread is about to take the lead away
         self._leads = 0  # how often callers have led
         self._leads_seen = 0  # when the I/O thread last looked
         self._standby = STANDBY
@@ -221,6 +225,8 @@ class Engine(BaseCore):
                 self.reading = IO_THREAD
                 return None
         elif idle:
+            if self._resting and self._is_neglected() and self._relieve():
+                return None
             self._called_back = True
             if self.reading != NOBODY:  # and who leads will look, when it has led
                 return WATCH
@@ -229,6 +235,37 @@ class Engine(BaseCore):
         longer = self.protocol.bytes_waiting() == 0
         self._standby = min(2 * self._standby, STANDBY_MAX) if longer else STANDBY
         return self._standby
+
+    def _is_neglected(self) -> bool:
+        """Whether who leads does not do it: it is in a signal handler that takes long."""
+        if not self._readiness.takes_many:
+            return False
+        at = self._deadline
+        if at is not None and at < time.monotonic():
+            return True
+        return (not self._full or bool(self._asking)) and self._stream.has_come()
+
+    def _relieve(self) -> bool:
+        """Under the lock, by the I/O thread: take the lead from a caller that rests."""
+        self._relieves = True
+        if not self._resting:  # it may have looked before
+            self._relieves = False
+            return False
+        self._leave_readiness()
+        self._led_for, self.reading = None, IO_THREAD
+        return True
+
+    def _leave_readiness(self) -> None:
+        """Who is in `wait` comes out of it, and nobody takes its wake away."""
+        left, self._readiness = self._readiness, Readiness(self._stream)
+        self._left.append(left)
+        left.wake()
+
+    def _close_left(self, readiness: Readiness) -> None:
+        """Nobody waits there any more."""
+        if readiness in self._left:
+            self._left.remove(readiness)
+            readiness.close()
 
     def _is_needed(self) -> bool:
         """Whether the I/O thread must not wait until it looks again."""
@@ -342,9 +379,11 @@ class Engine(BaseCore):
             self._aborted = True
             self._await_sender()
             self._stream.close()
-            self._readiness.close()
             with self.lock:
+                left, self._left = self._left, []
                 self._callbacks.end()
+            for readiness in (self._readiness, *left):
+                readiness.close()
             CORES.pop(id(self), None)
 
     def _tell_the_forgotten(self) -> None:
@@ -470,6 +509,13 @@ class Engine(BaseCore):
             self.reading = threading.get_ident()
         elif self.reading != threading.get_ident():
             waiter.sleeps()
+        else:
+            self._resting = False  # in a signal handler: nobody takes the lead away now
+
+    @property
+    def readiness(self) -> Readiness:
+        """Where to wait; another one after a caller was relieved."""
+        return self._readiness
 
     def wake_leader(self) -> None:
         """The waiter for which a thread leads has got its result from another thread."""
@@ -491,12 +537,20 @@ class Engine(BaseCore):
             try:
                 self._lead(waiter, deadline, operation)
             finally:
-                self._resting = True
-                self._readiness.wake()  # the one that rests may have its result
-            leads = not waiter.done
+                with self.lock:
+                    if self._led_for is led_for:
+                        if self._work and not waiter.done:  # the interrupted one is relieved
+                            self._leave_readiness()
+                            self._led_for, self.reading = None, NOBODY
+                            leads = True
+                        else:
+                            self._resting = True
+                            self._readiness.wake()  # it may have its result
+                if leads:
+                    self.led()
         else:
             self._flush_mine()
-        if leads and self._led_for is led_for:  # else a signal handler has left it to others
+        if self._led_for is waiter:  # else the I/O thread has relieved this one
             self._led_for, self.reading = None, NOBODY
             self.led()
         if not waiter.done:  # the I/O thread reads, or has got the rest to do
@@ -526,7 +580,7 @@ class Engine(BaseCore):
                 nothing else; in the middle of work it ends the connection, too.
         """
         until = None if deadline is None else deadline.at
-        led_for = self._led_for
+        led_for, readiness = self._led_for, self._readiness
         rested = True
         try:
             self.flush(reads=True)
@@ -535,11 +589,17 @@ class Engine(BaseCore):
                     wanted, timeout = self._before_sleep(until)
                 rested = False
                 self._resting = True
-                ready = self._readiness.wait(wanted, timeout)
-                self._resting = self._sleeping = False
+                ready = readiness.wait(wanted, timeout)
+                self._resting = False
                 rested = True
-                if self._led_for is not led_for:  # a signal handler has left it to the I/O thread
-                    return
+                if self._relieves or self._led_for is not led_for:
+                    with self.lock:
+                        self._relieves = False
+                        if self._led_for is not led_for:
+                            if led_for is waiter:  # else the interrupted one waits there, too
+                                self._close_left(readiness)
+                            return
+                self._sleeping = False
                 if ready & READ or self._stream.has_early:
                     self._receive()
                     if waiter.done:
@@ -631,7 +691,8 @@ class Engine(BaseCore):
         self._owned = self.lock._is_owned  # type: ignore[attr-defined]
         self._sending = False
         self._stream.abandon()
-        self._readiness.close()
+        for readiness in (self._readiness, *self._left):
+            readiness.close()
         self._aborted = True
         self._callbacks.forget()
         self.protocol.connection_lost(

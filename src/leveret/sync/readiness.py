@@ -33,6 +33,8 @@ class Readiness:
         self._waker.setblocking(False)
         woken.setblocking(False)
         kind = _Poll if hasattr(select, "poll") else _Select
+        #: Whether two may wait for one stream at the same time: eventlet does not let them.
+        self.takes_many = kind is _Poll
         self._waiting = kind(stream.fileno(), woken)
         #: Wait until something of READ and WRITE can be done, `wake` is called, or so many seconds
         #: are over (None for no limit). Says which of READ, WRITE and WAKE hold.

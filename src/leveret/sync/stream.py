@@ -57,6 +57,16 @@ class Stream:
         """Whether this is TLS."""
         return self._tls is not None
 
+    def has_come(self) -> bool:
+        """Whether there is something to receive, the end or an error included."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
+
     def receive_into(self, space: memoryview) -> int | None:
         """As `receive`, into a buffer: how many bytes, 0 at the end. Not for TLS."""
         try:

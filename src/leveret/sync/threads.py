@@ -73,6 +73,7 @@ def serve(
         if engine is None:
             break
         wanted, timeout = engine.turn(ready)
+        readiness = engine.readiness
         del engine
         if timeout is not None and timeout < 0:
             return

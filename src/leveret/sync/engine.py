@@ -37,33 +37,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import struct
 import threading
 import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import TypeVar
 
 from .. import protocol
 from ..client.consumer import Subscription
-from ..client.core import BaseCore
 from ..client.deadline import Deadline
 from ..client.parameters import Parameters
-from ..exceptions import ConnectionLost, ForkedError, LeveretError, LocalProtocolError
+from ..exceptions import ConnectionLost, ForkedError
 from .processes import CORES
 from .readiness import READ, WRITE, Readiness
+from .sending import CALLERS_FAULTS, ReenteredError, Sender
 from .stream import Stream
 from .threads import Baton, Callbacks, serve
 from .waiter import Waiter
 
-__all__ = ["LINGER", "NOBODY", "Engine", "ReenteredError"]
+__all__ = ["LINGER", "NOBODY", "Engine"]
 
 logger = logging.getLogger("leveret.sync")
 
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
-SEND_ROUNDS = 8  # pieces that a caller sends for others before it leaves the rest to the reader
 STANDBY = 0.005  # seconds between two looks of the I/O thread while callers lead, at first
 STANDBY_MAX = 0.02  # the same, where each look was for nothing
 WATCH = 1.0  # the same while one caller leads for long
@@ -73,35 +69,10 @@ OFTEN = 4  # times
 RECEIVE_SIZE = 131072  # bytes a read may bring
 BETWEEN = 4096  # the same, between two frames of a large body
 
-CALLERS_FAULTS = (
-    LeveretError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What an operation raises before it has changed anything. Whatever else comes out of one came
-from a signal handler, halfway through."""
-
-T = TypeVar("T")
-
-
 IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number
 
 
-class ReenteredError(LocalProtocolError):
-    """A thread uses the connection in the middle of its own use of it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "called from a signal handler, or by the garbage collector, while the same thread "
-            "was in the middle of an operation of the same connection"
-        )
-
-
-class Engine(BaseCore):
+class Engine(Sender):
     """A connection's inside: its threads, its socket, its waiters.
 
     Attributes:
@@ -112,17 +83,10 @@ class Engine(BaseCore):
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:
-        super().__init__(parameters, options)
-        self.lock = threading.RLock()
-        self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        super().__init__(parameters, options, stream)
         self.unanswered = 0
-        self._stream = stream
-        self._encrypted = stream.encrypted
         self._readiness = Readiness(stream)
         self._left: list[Readiness] = []  # where one waits who was relieved
-        self._sending = False
-        self._sender = 0  # the thread that has set it
-        self._sent = 0  # bytes, since the reader last looked
         self._woken: deque[float] = deque([0.0] * OFTEN, OFTEN)  # when the reader last was
         self.reading = IO_THREAD
         self._led_for: Waiter | None = None  # for whom a caller reads
@@ -135,9 +99,7 @@ class Engine(BaseCore):
         self._baton = Baton()
         self._sleeping = False
         self._deadline: float | None = None  # of the protocol, as seen before the sleep
-        self._work = False  # there is something to do that only the I/O thread does:
         self._finished = False  # the protocol has ended: flush, then close
-        self._aborted = False  # close now
         self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
         self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
@@ -404,9 +366,6 @@ class Engine(BaseCore):
             self._readiness.wait(WRITE, min(deadline.remaining(), 0.1))
             self.flush(reads=True)
 
-    def _has_last_bytes(self) -> bool:
-        return self._stream.has_output() or self.protocol.has_data_to_send()
-
     def wake(self) -> None:
         """Have the I/O thread, or who leads, look at what is to do. Takes no lock."""
         self._readiness.wake()
@@ -420,78 +379,7 @@ class Engine(BaseCore):
             self._woken.append(time.monotonic())
             self._readiness.wake()
 
-    # -- sending ---------------------------------------------------------------------------
-
-    def flush(self, reads: bool = False) -> None:
-        """Send what is queued, unless another thread is at it. Not to be called under `lock`.
-
-        Args:
-            reads: this thread reads, and will see by itself that there is more to send.
-
-        Raises:
-            OSError: the connection is broken.
-        """
-        stream = self._stream
-        mine = False
-        try:
-            with self.lock:
-                if self._sending or self._aborted:
-                    return
-                pending = stream.unsent or (self._encrypted and stream.has_output())
-                data: bytes | protocol.Pieces = b"" if pending else self._next_data()
-                if not data and not pending:
-                    return
-                self._sender = threading.get_ident()
-                self._sending = mine = True
-            if reads:  # and looks again, so that bytes left to this thread are not overlooked
-                if data:
-                    stream.send(data)
-                else:
-                    stream.flush()
-                mine = self._sending = False
-                return
-            rounds = SEND_ROUNDS
-            while mine:
-                sent = stream.send(data) if data else stream.flush()
-                rounds -= 1
-                with self.lock:
-                    data = self._next_data() if sent and rounds and not self._aborted else b""
-                    if not data:
-                        mine = self._sending = False
-            if self._has_last_bytes():
-                self.wake()  # whoever reads goes on, when the socket takes more
-        except BaseException as error:
-            if not isinstance(error, OSError):
-                with self.lock:
-                    self._interrupted(error)
-            raise
-        finally:
-            if mine:
-                self._sending = False
-
-    def may_flush(self) -> bool:
-        """Whether `flush` would send something now: nobody is at it, and the socket takes more."""
-        return not self._sending and not self._stream.unsent
-
-    def _next_data(self) -> bytes | protocol.Pieces:
-        """What to send next, under the lock."""
-        connection = self.protocol
-        before = connection.bytes_sent
-        if connection.bytes_queued - before > protocol.JOINED and self._stream.takes_pieces:
-            data: bytes | protocol.Pieces = connection.pieces_to_send()
-        else:
-            data = connection.data_to_send()
-        self._sent += connection.bytes_sent - before
-        if self.held:
-            self.wake_if_drained()
-        return data
-
-    def _flush_mine(self) -> None:
-        """Send what this thread has queued."""
-        try:
-            self.flush()
-        except OSError as error:
-            self._fail(error)
+    # -- waiting ---------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
         """A caller has found the connection broken: the I/O thread tells everybody."""
@@ -499,8 +387,6 @@ class Engine(BaseCore):
             self._failure = error
         self._work = True
         self.wake()
-
-    # -- waiting ---------------------------------------------------------------------------
 
     def begin_waiting(self, waiter: Waiter) -> None:
         """Under the lock: a waiter is registered and counted. Its thread leads, if it may."""
@@ -618,29 +504,6 @@ class Engine(BaseCore):
                 raise
         if deadline is not None and not (waiter.done or self._work or deadline.remaining()):
             raise deadline.exceeded(operation)
-
-    def _interrupted(self, error: BaseException) -> None:
-        """A signal handler has raised where bytes or the protocol change: no telling how far that
-        came, and going on could misname messages. The connection ends here and now, under the
-        lock, and what was under way counts as sent.
-        """
-        if not isinstance(error, CALLERS_FAULTS) or isinstance(error, ReenteredError):
-            self._aborted = self._work = True
-            words = f"{type(error).__name__} in the middle of an operation"
-            self.protocol.connection_lost(ConnectionLost(words))
-            self.dispatch()
-            self.wake()
-
-    def _change(self, operation: Callable[..., T], *arguments: object) -> T:
-        """Call an operation of the protocol."""
-        if self._owned():
-            raise ReenteredError
-        with self.lock:
-            try:
-                return operation(*arguments)
-            except BaseException as error:
-                self._interrupted(error)
-                raise
 
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""

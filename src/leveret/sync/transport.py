@@ -17,8 +17,9 @@ from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
 from ..exceptions import LeveretError
-from .engine import LINGER, NOBODY, Engine, ReenteredError
+from .engine import LINGER, NOBODY, Engine
 from .processes import CORES
+from .sending import ReenteredError
 from .stream import open_stream
 from .threads import spawn
 from .waiter import Waiter

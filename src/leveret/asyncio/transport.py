@@ -74,7 +74,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._flush_scheduled = False
         self._will_send = False  # tasks were woken that are likely to send
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._full: set[Subscription] = set()
         self._deadlines = Deadlines(self._loop)

@@ -155,11 +155,6 @@ class ConfirmTracker:
         """Where the open publishes went."""
         return {publication.exchange for publication in self._open.values()}
 
-    @property
-    def last_tag(self) -> int:
-        """The number of the last publish."""
-        return self._tag
-
     def add(
         self, publication: Publication | None, position: int, raw_properties: bytes = b""
     ) -> None:

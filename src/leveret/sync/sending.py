@@ -66,7 +66,7 @@ class Sender(BaseCore):
         self._sending = False
         self._sender = 0  # the thread that has set it
         self._sent = 0  # bytes, since the reader last looked
-        self._work = False  # there is something to do that only the I/O thread does:
+        self._work = False  # there is something to do that only the I/O thread does
         self._aborted = False  # close now
 
     def wake(self) -> None:

@@ -151,10 +151,12 @@ class Connection:
         return self._incoming.space()
 
     def body_filled(self, count: int, now: float) -> None:
-        """So many bytes, at least one, were received into `body_space()`."""
+        """So many bytes, at least one, were received into `body_space()`. Next: as after
+        `receive_data`.
+        """
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
-        self._incoming.filled(count)
+        self._incoming.filled(count, now)
 
     @property
     def in_body(self) -> bool:

@@ -109,10 +109,12 @@ class ContentAssembly:
         self._place[self._filled : self._filled + size] = payload
         self.filled(size)
 
-    def space(self, size: int) -> memoryview:
-        """Where the next `size` bytes of the body belong; not more than are missing."""
+    def space(self, size: int, beyond: int) -> memoryview:
+        """Where the next `size` bytes of the body belong, not more than are missing; and `beyond`
+        bytes more, or fewer, that later bytes of the body will be written over.
+        """
         self._make_room(size)
-        return self._place[self._filled : self._filled + size]
+        return self._place[self._filled : self._filled + size + beyond]
 
     def filled(self, count: int) -> None:
         """So many bytes were written into `space`."""

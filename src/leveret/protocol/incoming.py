@@ -3,7 +3,8 @@
 `wire.decode_frames` takes what is whole. What is left of a read waits here for more; but a body
 frame that is cut goes on in its body: the connection then has a `space` for a transport that can
 receive into a buffer, and copies once what comes by `receive`. So a large body is written where it
-stays, and is copied nowhere else.
+stays, and is copied nowhere else. The space goes on behind the frame by what stands between two
+frames of a body, so that one read of the transport is enough for a frame.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Incoming:
         self.needed = 0
         self._holding = False  # bytes for a verdict
         self._frame: _BodyFrame | None = None
+        self._space: memoryview | None = None  # given to the transport
         self.in_body = False
         self._now = 0.0  # of the last bytes
 
@@ -91,7 +93,7 @@ class Incoming:
     def clear(self) -> None:
         """Nothing counts any more."""
         self._chunks.clear()
-        self._frame = None
+        self._frame = self._space = None
         self.in_body = False
 
     def _receive(self, data: bytes, now: float) -> None:
@@ -204,10 +206,20 @@ class Incoming:
         frame = self._frame
         if frame is None or not frame.left:
             return None
-        return frame.assembly.space(frame.left)
+        self._space = space = frame.assembly.space(frame.left, wire.FRAME_OVERHEAD)
+        return space
 
-    def filled(self, count: int) -> None:
+    def filled(self, count: int, now: float) -> None:
         """So many bytes were written into `space`."""
-        if self._frame is not None:  # else the connection has ended meanwhile
-            self._frame.assembly.filled(count)
-            self._frame.left -= count
+        frame, space = self._frame, self._space
+        self._space = None
+        if frame is None or space is None:  # the connection has ended meanwhile
+            return
+        left = frame.left
+        if count <= left:
+            frame.assembly.filled(count)
+            frame.left -= count
+        else:
+            frame.assembly.filled(left)
+            frame.left = 0
+            self.receive(bytes(space[left:count]), now)

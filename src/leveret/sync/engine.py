@@ -295,7 +295,7 @@ class Engine(Sender):
             if count:
                 with self.lock:
                     connection.body_filled(count, time.monotonic())
-                return True
+                    return not self.dispatch()
             data = None if count is None else b""
         else:
             data = stream.receive(BETWEEN if connection.in_body else RECEIVE_SIZE)

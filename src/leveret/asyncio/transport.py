@@ -34,6 +34,7 @@ logger = logging.getLogger("leveret.asyncio")
 
 READ_SIZE = 65536  # bytes read at a time, at most; each connection keeps as much
 BETWEEN = 4096  # the same, between two frames of a large body
+LARGE = 65536  # bytes that are given to a transport as a view: it copies the rest of a send once
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 NO_BUFFER = memoryview(b"")
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
@@ -69,7 +70,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         # a view: TLS would lose what it reads into slices of a bytearray (python/cpython#156275)
         self._buffer = memoryview(bytearray(READ_SIZE))
-        self._space: memoryview | None = None  # of a body, where the next bytes were asked into
+        self._into_body = False  # the next bytes were asked into their place in a body
         self._paused = False
         self._flush_scheduled = False
         self._will_send = False  # tasks were woken that are likely to send
@@ -89,6 +90,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected, TLS included."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
+        # what waits, waits in the protocol: there it is copied once, and known not to have left
+        self._transport.set_write_buffer_limits(high=1)
         self.protocol.initiate(self._loop.time())
         self._flush()
 
@@ -96,17 +99,20 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         """Where to put what comes from the broker: in its place, where that is a large body."""
         if not self.protocol.in_body:
             return self._buffer
-        self._space = self.protocol.body_space()
-        return self._buffer[:BETWEEN] if self._space is None else self._space
+        space = self.protocol.body_space()
+        self._into_body = space is not None
+        return self._buffer[:BETWEEN] if space is None else space
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the broker."""
-        if self._space is not None:
-            self._space = None
+        if self._into_body:
+            self._into_body = False
             self.protocol.body_filled(nbytes, self._loop.time())
-            return
-        self.protocol.receive_data(bytes(self._buffer[:nbytes]), self._loop.time())
-        self.dispatch()
+            if not self.dispatch():
+                return
+        else:
+            self.protocol.receive_data(bytes(self._buffer[:nbytes]), self._loop.time())
+            self.dispatch()
         if self.protocol.has_data_to_send():
             self._flush()
         if self._will_send:  # after the tasks that were woken, in the same turn
@@ -155,7 +161,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             data = self.protocol.data_to_send()
             if not data:
                 break
-            transport.write(data)
+            transport.write(data if len(data) < LARGE else memoryview(data))
         if self.held:
             self.wake_if_drained()
 

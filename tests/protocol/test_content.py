@@ -287,6 +287,17 @@ def test_one_read_for_each_frame_of_a_body(pair: Pair) -> None:
     assert reads <= frames + 2
 
 
+def test_a_short_last_frame_is_of_a_large_body_too(pair: Pair) -> None:
+    pair.consuming()
+    data = deliver(1, bytes(131_064 + 64), 1, frame_max=131_072)
+    pair.client.receive_data(data[:-60], 0.0)
+    assert pair.client.in_body
+    pair.client.receive_data(data[-60:], 0.0)
+    small = deliver(2, bytes(100), 1)
+    pair.client.receive_data(small[:-60], 0.0)
+    assert not pair.client.in_body
+
+
 TWO_FRAMES = deliver(1, bytes(200_000), 1, frame_max=131_072)
 
 

@@ -37,7 +37,8 @@ class ContentAssembly:
         max_body: bytes a body may announce; 0 for any.
 
     Attributes:
-        missing: bytes of the body that have not come; 0 before the header.
+        size: bytes of the body, as announced; 0 before the header.
+        missing: how many of them have not come.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class ContentAssembly:
         "_method",
         "_place",
         "missing",
+        "size",
     )
 
     def __init__(
@@ -59,7 +61,7 @@ class ContentAssembly:
         self._delivery_class = delivery_class
         self._max_body = max_body
         self._header: wire.ContentHeader | None = None
-        self.missing = 0
+        self.size = self.missing = 0
         # A BytesIO gives its bytes away without a copy, and lets them be written before.
         self._buffer = _NOTHING
         self._place = memoryview(b"")
@@ -100,7 +102,7 @@ class ContentAssembly:
         if self._max_body and item.body_size > self._max_body:
             raise self._error(too_large(item.body_size, self._max_body), 501)
         self._header = item
-        self.missing = item.body_size
+        self.size = self.missing = item.body_size
 
     def take(self, payload: bytes | memoryview) -> None:
         """The next bytes of the body; not more than are missing."""

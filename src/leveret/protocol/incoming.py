@@ -169,7 +169,7 @@ class Incoming:
         """Whether the rest begins a body frame that goes on in its body; it is taken, then."""
         channel = self._connection.channels.get(int.from_bytes(rest[1:3], "big"))
         assembly = channel.assembly if channel is not None else None
-        self.in_body = assembly is not None and assembly.missing > CUT_MIN
+        self.in_body = assembly is not None and assembly.missing > 0 and assembly.size > CUT_MIN
         if not self.in_body or len(rest) < wire.FRAME_HEADER_SIZE or rest[0] != wire.FrameType.BODY:
             return False
         assert channel is not None
@@ -179,10 +179,10 @@ class Incoming:
         if size - there < CUT_MIN or size > assembly.missing:
             return False
         self._frame = _BodyFrame(channel, assembly, size)
-        self._into_body(self._frame, rest[wire.FRAME_HEADER_SIZE :])
+        self._into_body(self._frame, memoryview(rest)[wire.FRAME_HEADER_SIZE :])
         return True
 
-    def _into_body(self, frame: _BodyFrame, data: bytes) -> bytes:
+    def _into_body(self, frame: _BodyFrame, data: bytes | memoryview) -> bytes:
         """Take what belongs to the body frame; give back what follows it."""
         count = min(frame.left, len(data))
         if count:
@@ -199,7 +199,7 @@ class Incoming:
         self._frame = None
         frame.channel.receive_taken(frame.assembly)
         self.in_body = frame.assembly.missing > 0
-        return b"" if self._connection.deaf else data[count + 1 :]
+        return b"" if self._connection.deaf else bytes(data[count + 1 :])
 
     def space(self) -> memoryview | None:
         """Where the next bytes belong, if it is in a body."""

@@ -15,6 +15,7 @@ __all__ = ["Script", "Scripts", "running"]
 
 ROOT = Path(__file__).resolve().parents[2] / "examples"
 SECONDS = 200.0
+END_SECONDS = 60.0  # from the signal to the end; Celery's workers take up to 6
 
 
 class Script:
@@ -29,12 +30,12 @@ class Script:
         self._process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._timer = threading.Timer(SECONDS, self._process.kill)  # reading has no timeout
+        self._timer = threading.Timer(SECONDS, self._abort)  # reading has no timeout
         self._timer.start()
         self.lines: list[str] = []
 
@@ -47,18 +48,27 @@ class Script:
                 return
         raise self._error(f"no {text!r} in the output")
 
-    def finish(self) -> list[str]:
+    def finish(self, seconds: float = SECONDS) -> list[str]:
         """All its lines, once it has ended well by itself."""
-        output, _ = self._process.communicate(timeout=SECONDS)
+        try:
+            output, _ = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._abort()
+            output, _ = self._process.communicate(timeout=END_SECONDS)
         self.lines += output.splitlines()
         if self._process.returncode:
-            raise self._error(f"exit status {self._process.returncode}, -9 after {SECONDS} s")
+            reason = f"exit status {self._process.returncode}; {-signal.SIGABRT}: it took too long"
+            raise self._error(reason)
         return self.lines
 
     def end(self, how: signal.Signals = signal.SIGINT) -> list[str]:
         """Press Ctrl-C, or send another signal; all its lines, once it has ended well."""
         self._process.send_signal(how)
-        return self.finish()
+        return self.finish(END_SECONDS)
+
+    def _abort(self) -> None:
+        """End it with the stacks of its threads as its last words."""
+        self._process.send_signal(signal.SIGABRT)
 
     def _error(self, reason: str) -> AssertionError:
         """A failure, with what the script printed."""

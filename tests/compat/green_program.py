@@ -1,9 +1,11 @@
-"""Under the monkey patch of gevent or eventlet: who drains does not stop the others.
+"""Under the monkey patch of gevent or eventlet: who drains does not stop the others, and two may
+read one connection, as Celery's workers do.
 
 python green_program.py gevent|eventlet HOST VHOST CERTIFICATE
 """
 
 import sys
+from itertools import cycle
 
 library, host, vhost, certificate = sys.argv[1:]
 if library == "gevent":
@@ -23,9 +25,11 @@ ticks: list[float] = []
 got: list[object] = []
 
 
-def connect() -> amqp.Connection:
+def connect(**options: object) -> amqp.Connection:
     """An open connection."""
-    connection = amqp.Connection(host, virtual_host=vhost, ssl=ssl, login_method="PLAIN")
+    connection = amqp.Connection(
+        host, virtual_host=vhost, ssl=ssl, login_method="PLAIN", **options
+    )
     connection.connect()
     return connection
 
@@ -49,6 +53,31 @@ def consume(connection: amqp.Connection, queue: str) -> None:
         connection.drain_events(timeout=10)
 
 
+def join(thread: object) -> None:
+    """Wait for its end; what it raises."""
+    thread.get(timeout=20) if library == "gevent" else thread.wait()
+
+
+def confirm(connection: amqp.Connection, outcomes: list[object]) -> None:
+    """Waits for the confirm of each publish."""
+    channel = connection.channel()
+    for number in range(300):
+        outcomes.append(channel.basic_publish(amqp.Message(str(number)), "amq.fanout"))
+    outcomes.append(None)
+
+
+def read(connection: amqp.Connection, outcomes: list[object]) -> None:
+    """Takes, beside `confirm`, what comes first."""
+    for timeout in cycle([0, 0.001, 0]):
+        if outcomes[-1:] == [None]:
+            return
+        try:
+            connection.drain_events(timeout=timeout)
+        except TimeoutError:
+            pass
+        sleep(0)
+
+
 first, second = connect(), connect()
 queue = first.channel().queue_declare(library, auto_delete=True).queue
 spawn(tick)
@@ -58,7 +87,7 @@ assert len(ticks) > 5, ticks
 publisher = second.channel()
 for number in range(100):
     publisher.basic_publish(amqp.Message(str(number)), routing_key=queue)
-consumer.get(timeout=10) if library == "gevent" else consumer.wait()
+join(consumer)
 assert got == [str(number) for number in range(100)]
 try:
     first.drain_events(timeout=0.1)
@@ -66,4 +95,11 @@ except TimeoutError:
     pass
 first.close()
 second.close()
+
+shared = connect(confirm_publish=True)
+outcomes: list[object] = []
+for thread in [spawn(read, shared, outcomes), spawn(confirm, shared, outcomes)]:
+    join(thread)
+assert len(outcomes) == 301
+shared.close()
 print("all came, and", len(ticks) > 5)

@@ -34,7 +34,7 @@ from .exceptions import (
 )
 from .handshake import Handshake, mechanisms
 from .method_framing import FrameHandler, frame_handler, frame_writer
-from .reading import Reader
+from .reading import OtherGreenletRead, Reader
 from .transport import Transport
 from .version import VERSION_TEXT
 
@@ -409,7 +409,11 @@ class Connection(Handshake):
         handler = self._on_inbound_frame
         transport = self._transport
         if handler.__class__ is FrameHandler and isinstance(transport, Reader):
-            return handler.receive(transport.next_item(timeout))
+            try:
+                item = transport.next_item(timeout)
+            except OtherGreenletRead:
+                return True  # whoever waits looks again
+            return handler.receive(item)
         with self.transport.having_timeout(timeout):
             frame = self.transport.read_frame()
         return self.on_inbound_frame(frame)

@@ -8,12 +8,18 @@ reads a batch. Only the beginning of an unfinished frame is kept here.
 
 `next_item` is this buffered way, and gives what `wire` decodes; `read_frame` is py-amqp's, a frame
 at a time as bytes, for who wants these. One connection uses one of them.
+
+Greenlets may share a connection: one reads, and others that would like to wait until it has, and
+look then whether it was theirs. Celery's workers do that to the connection of their events; with
+py-amqp the second reader is an error of gevent's or eventlet's, or takes the first one's answer
+away, which waits for ever then.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +33,14 @@ from leveret.exceptions import DecodeError
 
 from .exceptions import ERROR_MAP, FrameError, UnexpectedFrame
 
-__all__ = ["EMPTY_BUFFER", "SIGNED_INT_MAX", "TAKEN_MAX", "UNAVAILABLE", "Reader"]
+__all__ = [
+    "EMPTY_BUFFER",
+    "SIGNED_INT_MAX",
+    "TAKEN_MAX",
+    "UNAVAILABLE",
+    "OtherGreenletRead",
+    "Reader",
+]
 
 EMPTY_BUFFER = b""
 SIGNED_INT_MAX = 0x7FFFFFFF
@@ -38,6 +51,10 @@ TAKEN_MAX = 21
 #: For how long a look at the socket holds, in seconds.
 LOOK_SECONDS = 0.001
 _ENDED = "Server unexpectedly closed connection"  # oslo.messaging looks for these words
+
+
+class OtherGreenletRead(Exception):
+    """Another greenlet has read meanwhile: what was waited for may have come."""
 
 
 class Reader:
@@ -59,6 +76,8 @@ class Reader:
         "_owed",
         "_poll",
         "_read_buffer",
+        "_reading",
+        "_turn",
         "connected",
         "frame_max",
         "raise_on_initial_eintr",
@@ -79,6 +98,8 @@ class Reader:
         self._owed = 0  # bytes of these that are still in the kernel
         self._poll: Any = None  # see `_poller`
         self._idle_until = 0.0  # see `is_idle`
+        self._reading: int | None = None  # the greenlet that does
+        self._turn: threading.Event | None = None  # its end, for others
 
     @contextmanager
     def having_timeout(self, timeout: float | None) -> Iterator[Any]:
@@ -119,12 +140,15 @@ class Reader:
             socket.timeout: it did not come; what has come of it is kept.
             OSError: the connection has ended.
             UnexpectedFrame, FrameError: malformed bytes.
+            OtherGreenletRead: nothing came that nobody else has read.
         """
         items = self._items
         if not items:
-            if timeout is None or (self._poll is not None and self._polls_alone):
+            if self._poll is None:
+                self._fill_in_turn(timeout)
+            elif timeout is None or self._polls_alone:
                 self._fill(timeout)
-            elif timeout == 0 and self._poll is not None and not self._poll.poll(0):
+            elif timeout == 0 and not self._poll.poll(0):
                 raise TimeoutError("nothing has come")
             else:
                 with self.having_timeout(timeout):
@@ -170,6 +194,23 @@ class Reader:
             data, behind = self._get(self._needed - len(held) if held else 0, timeout)
             if self._decode(held + data if held else data, behind):
                 return
+
+    def _fill_in_turn(self, timeout: float | None) -> None:
+        """`_fill`, by one greenlet at a time."""
+        me = threading.get_ident()
+        if self._reading not in (None, me):
+            self._turn = self._turn or threading.Event()
+            if timeout == 0 or not self._turn.wait(timeout):
+                raise TimeoutError("timed out")
+            raise OtherGreenletRead
+        self._reading = me
+        try:
+            with self.having_timeout(timeout):
+                self._fill()
+        finally:
+            self._reading, turn, self._turn = None, self._turn, None
+            if turn is not None:
+                turn.set()
 
     def take(self, frame: bytes, timeout: float | None = None) -> bool:
         """Wait until something comes, and take it if it is this very frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import re
 import select
@@ -239,9 +240,8 @@ def _poller(sock: Any) -> Any:
     """What tells in half a microsecond whether a socket is readable; None for sockets of gevent
     and eventlet, which want to be asked themselves.
     """
-    if getattr(type(sock), "recv", None) is not socket.SocketType.recv or not hasattr(
-        select, "poll"
-    ):
+    plain = getattr(type(sock), "recv", None) is _socket.socket.recv  # no patch reaches this one
+    if not plain or not hasattr(select, "poll"):
         return None
     poller = select.poll()
     poller.register(sock.fileno(), select.POLLIN)

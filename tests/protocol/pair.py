@@ -99,7 +99,8 @@ def flat(events: Iterable[object]) -> list[Any]:
     found: list[object] = []
     for event in events:
         if isinstance(event, Deliveries):
-            assert all(delivery.owner is event.owner for delivery in event.deliveries)
+            if event.owner is not None:
+                assert all(delivery.owner is event.owner for delivery in event.deliveries)
             found += event.deliveries
         elif isinstance(event, Outcomes):
             found += event.publications

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from leveret import wire
 from leveret.exceptions import EncodeError, RemoteProtocolError
-from leveret.protocol import ClientOptions, Connection, ConnectionClosed, ServerOptions, State
+from leveret.protocol import (
+    ClientOptions,
+    Connection,
+    ConnectionClosed,
+    ConsumerCancelled,
+    Deliveries,
+    ServerOptions,
+    State,
+)
 
 from .pair import NO_PROPERTIES, Pair, decode, deliver, drain, frame, header, of, one, send
 
@@ -341,3 +349,25 @@ def test_the_peer_is_heard_while_a_body_fills() -> None:
     assert pair.client.state is State.OPEN
     pair.client.tick(121.0)
     assert pair.client.state is State.CLOSED
+
+
+# -- what comes together -----------------------------------------------------------------------
+
+
+def test_deliveries_of_many_consumers_in_turn_are_one_event(pair: Pair) -> None:
+    channels = [pair.consuming() for _ in range(3)]
+    for number, channel in enumerate(channels):
+        channel.consumers["t"].owner = number
+    data = [deliver(tag, b"%d" % tag, channel.number) for tag in (1, 2) for channel in channels]
+    data += [deliver(tag, b"%d" % tag, 1) for tag in (3, 4)]  # a run
+    data += [wire.BasicCancel("t", True).encode(2), deliver(5, b"5", 1)]
+    pair.client.receive_data(b"".join(data), 0.0)
+    in_turn, run, cancelled, last = pair.client.events()
+    assert isinstance(in_turn, Deliveries)
+    assert [each.owner for each in in_turn.deliveries] == [0, 1, 2, 0, 1, 2]
+    assert [each.delivery_tag for each in in_turn.deliveries] == [1, 1, 1, 2, 2, 2]
+    assert isinstance(run, Deliveries)
+    assert run.owner == 0
+    assert isinstance(cancelled, ConsumerCancelled)
+    assert isinstance(last, Deliveries)
+    assert [each.body for each in run.deliveries + last.deliveries] == [b"3", b"4", b"5"]

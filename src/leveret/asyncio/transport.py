@@ -452,7 +452,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     def acks_waiting(self, channel: protocol.ClientChannel) -> None:
         """There are acks to send."""
-        self.flush_soon()
+        if not self._flush_scheduled:
+            self.flush_soon()
         self.protocol.acks_waiting(channel)
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:

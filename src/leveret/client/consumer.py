@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .channel import BaseChannel
     from .core import Waiter
 
-__all__ = ["Subscription"]
+__all__ = ["Subscription", "receive_each"]
 
 BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
@@ -251,3 +251,18 @@ class Subscription:
         if error is None or isinstance(error, ConsumerCancelled):
             return error
         return ChannelClosedError(f"channel {self.channel.number} is closed", error)
+
+
+def receive_each(deliveries: list[Delivery]) -> None:
+    """Deliveries of several subscriptions have come: as `Subscription.receive` for each, with
+    no call for most of them.
+    """
+    for delivery in deliveries:
+        owner: Subscription = delivery.owner  # type: ignore[assignment]
+        waiting = owner.deliveries
+        if owner.ended or len(waiting) + 1 >= owner.check_at:
+            owner.receive([delivery])
+            continue
+        waiting.append(delivery)
+        if owner.waiters:
+            owner.waiters.popleft().set_result(None)

@@ -27,6 +27,7 @@ from ..exceptions import (
     DeadlineExceeded,
     LeveretError,
 )
+from .consumer import receive_each
 from .delivery import SETTLED, Delivery
 from .publisher import settle
 
@@ -160,7 +161,10 @@ class BaseCore:
         return True
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
-        event.owner.receive(event.deliveries)
+        if event.owner is None:
+            receive_each(event.deliveries)  # type: ignore[arg-type]
+        else:
+            event.owner.receive(event.deliveries)
 
     def _on_outcomes(self, event: protocol.Outcomes) -> None:
         settle(event.publications)  # type: ignore[arg-type]

@@ -369,6 +369,9 @@ class ClientChannel(Channel):
             tag = first.delivery_tag
             if not entry.no_ack:
                 self.unsettled.delivered(tag, tag + stop - start - 1)
+            if stop - start == 1:
+                self._connection.emit_delivery(first)
+                return stop
             run: Any = items if stop - start == len(items) else items[start:stop]
             self._connection.emit(Deliveries(owner, run))
             return stop
@@ -518,7 +521,7 @@ class ClientChannel(Channel):
         if not entry.no_ack:
             self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
         delivery.owner = entry.owner
-        self._connection.emit(Deliveries(entry.owner, [delivery]))
+        self._connection.emit_delivery(delivery)
 
     # -- the end ---------------------------------------------------------------------------
 

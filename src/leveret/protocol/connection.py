@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from .. import wire
 from ..exceptions import (
@@ -35,7 +36,7 @@ from ..exceptions import (
 from .channel import Channel
 from .client_channel import ClientChannel
 from .content import ContentAssembly
-from .events import ConnectionClosed
+from .events import ConnectionClosed, Deliveries
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
 from .incoming import HANDSHAKE_FRAME_MAX, Incoming
@@ -92,7 +93,7 @@ class Connection:
         self._out_start = 0
         self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
-        self._events: list[object] = []
+        self._events: list[Any] = []
         self._incoming = Incoming(self, delivery_class)
         self.bytes_leaving = 0
         self.deaf = False
@@ -407,6 +408,16 @@ class Connection:
     def emit(self, event: object) -> None:
         """Add an event. For the parts of this layer."""
         self._events.append(event)
+
+    def emit_delivery(self, delivery: wire.Delivery) -> None:
+        """Add a delivery that came alone, its owner known. For the parts of this layer."""
+        events = self._events
+        if events:
+            last = events[-1]
+            if last.__class__ is Deliveries and last.owner is None:
+                last.deliveries.append(delivery)
+                return
+        events.append(Deliveries(None, [delivery]))
 
     def events(self) -> list[object]:
         """What has happened since the last call; see `events`."""

@@ -79,10 +79,11 @@ class ConnectionUnblocked:
 
 
 class Deliveries:
-    """Client role: deliveries of an open consumer, in order, as many as came one after the other.
+    """Client role: deliveries of open consumers, in order, as many as came one after the other.
 
     Attributes:
-        owner: the consumer's token, which is the `owner` of each delivery, too.
+        owner: the consumer's token, which is the `owner` of each delivery, too; None where they may
+            be of several consumers.
     """
 
     __slots__ = ("deliveries", "owner")

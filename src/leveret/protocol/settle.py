@@ -29,6 +29,7 @@ class SettleTracker:
         channel: its number, for the frames.
 
     Attributes:
+        delivered: deliveries that want to be settled have come: takes the first and the last tag.
         acked: tags that callers have acked and nobody has looked at; each must be unsettled.
         gathers: whether acks may be put there. Not before the channel is open and after its end,
             not in transactions, nor once tags were settled by number, so that settling twice is
@@ -46,6 +47,7 @@ class SettleTracker:
         "_recovering",
         "_tags",
         "acked",
+        "delivered",
         "gathers",
         "noted",
         "transactional",
@@ -54,6 +56,7 @@ class SettleTracker:
     def __init__(self, channel: int) -> None:
         self._channel = channel
         self._tags = TagSet()
+        self.delivered = self._tags.add  # without a call between: it is called once a message
         self._floor = 0  # tags up to this one were taken back by basic.recover
         self._recovering = 0  # basic.recover without an answer yet
         self._front = 0  # the last of the acked tags that were the lowest
@@ -72,10 +75,6 @@ class SettleTracker:
     def pieces(self) -> int:
         """See `TagSet`."""
         return self._tags.pieces
-
-    def delivered(self, first: int, last: int) -> None:
-        """Deliveries that want to be settled have arrived: the tags from `first` to `last`."""
-        self._tags.add(first, last)
 
     def is_lost(self, tag: int) -> bool:
         """Whether the broker has taken the delivery back, or is about to (basic.recover)."""

@@ -246,7 +246,7 @@ def survives(side: Connection, data: Sequence[bytes]) -> None:
                 ended = True
                 assert number == len(events) - 1
         assert ended is (side.state is State.CLOSED)
-        held = sum(len(chunk) for chunk in side._incoming._chunks)
+        held = sum(len(chunk) for chunk in side.incoming._chunks)
         assert held < 131072 + 8 + len(piece)
         if ended:
             assert held == 0
@@ -305,7 +305,7 @@ def test_noise_into_a_server(
         pair.server.receive_data(piece, 1.0)
         pair.serve()
         drain(pair.server)
-        assert sum(len(chunk) for chunk in pair.server._incoming._chunks) < 131072 + 8
+        assert sum(len(chunk) for chunk in pair.server.incoming._chunks) < 131072 + 8
     pair.server.receive_eof(2.0)
     pair.serve()
     assert isinstance(pair.server_events[-1], ConnectionClosed)

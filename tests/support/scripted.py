@@ -7,12 +7,12 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from leveret import wire
 
-__all__ = ["CONSUMER", "STEPS", "ScriptedBroker", "scripted_broker"]
+__all__ = ["CONSUMER", "LIMITED_STEPS", "STEPS", "ScriptedBroker", "scripted_broker"]
 
 CONSUMER = "tag"
 FRAME_MAX = 131072
@@ -27,6 +27,10 @@ STEPS = [  # what is read, and what is answered
     (None, wire.ChannelOpenOk().encode(1)),
     (None, wire.BasicConsumeOk(CONSUMER).encode(1)),
 ]
+LIMITED_STEPS = [*STEPS[:-1], (None, wire.BasicQosOk().encode(1)), STEPS[-1]]
+"""The same for a client that sets a prefetch, too."""
+
+Step = tuple[int | None, bytes]
 
 
 class ScriptedBroker:
@@ -37,11 +41,14 @@ class ScriptedBroker:
         peer: the socket to the client, once it consumes.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, steps: int | None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None, script: Sequence[Step], steps: int | None
+    ) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._context = context
-        self._steps = STEPS[:steps]
+        self._steps = script[:steps]
+        self._stays = len(self._steps) == len(script)
         self._peer: socket.socket | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted", daemon=True)
@@ -58,7 +65,7 @@ class ScriptedBroker:
             for size, answer in self._steps:
                 self.read(size)
                 peer.sendall(answer)
-            if len(self._steps) < len(STEPS):
+            if not self._stays:
                 peer.close()
         self._ready.set()
 
@@ -99,19 +106,20 @@ class ScriptedBroker:
 
 @contextlib.contextmanager
 def scripted_broker(
-    certificates: Path | None = None, steps: int | None = None
+    certificates: Path | None = None, steps: int | None = None, script: Sequence[Step] = STEPS
 ) -> Iterator[ScriptedBroker]:
     """A broker for one client.
 
     Args:
         certificates: for TLS, the folder with those of `tools/rabbitmq certs`.
-        steps: how many of `STEPS` it takes before it goes away, if not all.
+        steps: how many of the script's it takes before it goes away, if not all.
+        script: what it reads and answers until the client consumes.
     """
     context = None
     if certificates is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-    broker = ScriptedBroker(context, steps)
+    broker = ScriptedBroker(context, script, steps)
     try:
         yield broker
     finally:

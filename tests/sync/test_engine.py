@@ -329,16 +329,16 @@ def test_a_signal_handler_that_leaves_leading_to_the_io_thread(
     consumer = channel.consume(queue)
     core = channel.core
     dropped = [channel.consume(channel.queue_declare(exclusive=True).queue)]
-    receive_once = core._receive_once
+    receive = core._receive
     armed, stranger = threading.Event(), threading.Event()
 
-    def noted() -> bool:
+    def noted() -> None:
         if armed.is_set():
             if threading.current_thread() is core._thread:
                 stranger.wait(0.3)  # were there one, it would read now
             else:
                 stranger.set()
-        return bool(receive_once())
+        receive()
 
     def handle(*_: object) -> None:
         dropped.clear()
@@ -349,12 +349,12 @@ def test_a_signal_handler_that_leaves_leading_to_the_io_thread(
 
     lead(channel, queue)
     before = signal.signal(signal.SIGALRM, handle)
-    core._receive_once = noted
+    core._receive = noted
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         assert consumer.get(timeout=SECONDS).body == b"x"
     finally:
-        del core._receive_once
+        del core._receive
         signal.signal(signal.SIGALRM, before)
     assert not stranger.is_set()
 

@@ -81,6 +81,7 @@ class BaseCore:
         protocol: the sans-I/O connection.
         parameters: how it was connected.
         error: why it ended, None before and after an ordinary close.
+        delivered: how many deliveries came.
         on_blocked, on_unblocked, on_close: called with the reason, nothing, the error or None.
     """
 
@@ -94,6 +95,7 @@ class BaseCore:
         self.on_close: Callable[[LeveretError | None], object] | None = None
         self._open_waiter: Waiter | None = None
         self._drain_waiters: list[Waiter] = []
+        self.delivered = 0
         self.held = False  # `may_publish` has to be asked
         self._flow_used = False  # the broker has used channel.flow
         self._returns = 0  # that wait for `on_return`
@@ -161,6 +163,7 @@ class BaseCore:
         return True
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
+        self.delivered += len(event.deliveries)
         if event.owner is None:
             receive_each(event.deliveries)  # type: ignore[arg-type]
         else:

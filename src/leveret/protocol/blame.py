@@ -48,6 +48,9 @@ class Request:
         self.posted: Collection[wire.Method] = ()
 
 
+make_request = wire.maker(Request, ("method", "token", "owner", "unheeded"), {"posted": ()})
+
+
 class SentMethods:
     """What was sent on one channel and may yet fail, publishes and acks apart.
 

@@ -24,10 +24,18 @@ from ..exceptions import (
     channel_error,
 )
 from ..types import Buffer
-from .blame import LATE, Request, SentMethods, settled_tag
+from .blame import LATE, Request, SentMethods, make_request, settled_tag
 from .channel import Channel
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
-from .events import ChannelClosed, ChannelFlow, ConsumerCancelled, Deliveries, Outcomes, Reply
+from .events import (
+    ChannelClosed,
+    ChannelFlow,
+    ConsumerCancelled,
+    Deliveries,
+    Outcomes,
+    make_deliveries,
+    make_reply,
+)
 from .replies import CONNECTION_CLASS, check_text
 from .settle import SettleTracker
 from .states import ChannelState
@@ -46,7 +54,9 @@ _REPLIES = frozenset(  # that are a frame each
     reply for request in _REQUESTS for reply in request.replies if not reply.has_content
 )
 _TAGGED = (wire.BasicConsume, wire.BasicCancel)  # their replies name the consumer
-_NOTED = frozenset({wire.ConfirmSelect, wire.TxSelect, wire.BasicRecover})  # see `_note`
+_NOTED = frozenset(  # see `_note`
+    {wire.ConfirmSelect, wire.TxSelect, wire.BasicRecover, wire.BasicQos}
+)
 _HEEDED = frozenset(  # see `_heed`
     {wire.ChannelOpenOk, wire.BasicConsumeOk, wire.BasicCancelOk, wire.BasicRecoverOk}
 )
@@ -108,8 +118,10 @@ class ClientChannel(Channel):
     # -- sending ---------------------------------------------------------------------------
 
     def _write(self, piece: bytes) -> None:
-        acks = self.unsettled.take_acks()
-        self._connection.write(acks + piece if acks else piece)
+        unsettled = self.unsettled
+        if unsettled.acked or unsettled.front_count or unsettled.frames:
+            self.write_acks()
+        self._connection.write(piece)
 
     def write_acks(self) -> None:
         """Queue the acknowledgements that were kept back."""
@@ -122,7 +134,7 @@ class ClientChannel(Channel):
         unheeded: Sequence[str] = ()
         if self._newly_unheeded:
             unheeded, self._newly_unheeded = self._newly_unheeded, []
-        self._sent.add_request(Request(method, token, owner, unheeded))
+        self._sent.add_request(make_request(method, token, owner, unheeded))
         self._write(piece)
 
     def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
@@ -184,6 +196,8 @@ class ClientChannel(Channel):
             self.unsettled.select()
         elif isinstance(method, wire.BasicRecover):
             self.unsettled.recovering()
+        elif isinstance(method, wire.BasicQos):
+            self.unsettled.limited_to(method.prefetch_count)
 
     def send_publish(
         self,
@@ -373,7 +387,7 @@ class ClientChannel(Channel):
                 self._connection.emit_delivery(first)
                 return stop
             run: Any = items if stop - start == len(items) else items[start:stop]
-            self._connection.emit(Deliveries(owner, run))
+            self._connection.emit(make_deliveries(owner, run))
             return stop
         if isinstance(first, wire.BasicAck) and self.confirms is not None:
             settled: list[Publication] = []
@@ -449,12 +463,12 @@ class ClientChannel(Channel):
                 class_id=kind.class_id,
                 method_id=kind.method_id,
             )
-        request = self._sent.replied(index)
+        request = self._sent.replied(index) if index else requests.popleft()
         if request.unheeded:
             self._unheeded.difference_update(request.unheeded)
         if kind in _HEEDED:
             self._heed(request, reply)
-        self._connection.emit(Reply(self.number, request.token, request.method, reply))
+        self._connection.emit(make_reply(self.number, request.token, request.method, reply))
 
     def _heed(self, request: Request, reply: wire.Method | wire.Content) -> None:
         """What changes with a reply of `_HEEDED`."""

@@ -20,7 +20,7 @@ has been sent then.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import wire
@@ -59,6 +59,8 @@ from .states import ChannelState, Role, State
 
 __all__ = ["Connection"]
 
+ACKING_MAX = 8  # channels that keep acks back, of which each is asked whether they may wait
+
 
 class Connection:
     """One connection, in one role. Made by `client` or `server`.
@@ -75,6 +77,8 @@ class Connection:
         bytes_leaving: how many of them still leave although the connection has ended here.
         deaf: after a fault or the end: what is received no longer counts.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
+        emit: adds an event. For the parts of this layer.
+        incoming: where `receive_data` brings its bytes.
     """
 
     def __init__(self, role: Role, side: Side, delivery_class: type[wire.Delivery]) -> None:
@@ -94,7 +98,8 @@ class Connection:
         self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self._events: list[Any] = []
-        self._incoming = Incoming(self, delivery_class)
+        self.emit: Callable[[Any], None] = self._events.append
+        self.incoming = Incoming(self, delivery_class)
         self.bytes_leaving = 0
         self.deaf = False
         self.close_token: object = None
@@ -143,13 +148,13 @@ class Connection:
             self._heartbeat.last_received = now
         if self.deaf:
             return
-        self._incoming.receive(data, now)
+        self.incoming.receive(data, now)
 
     def body_space(self) -> memoryview | None:
         """Where the next bytes belong, if it is in a large body under way, so that the transport
         may receive them there. Next: `body_filled`, or `receive_data` as always.
         """
-        return self._incoming.space()
+        return self.incoming.space()
 
     def body_filled(self, count: int, now: float) -> None:
         """So many bytes, at least one, were received into `body_space()`. Next: as after
@@ -157,18 +162,18 @@ class Connection:
         """
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
-        self._incoming.filled(count, now)
+        self.incoming.filled(count, now)
 
     @property
     def in_body(self) -> bool:
         """Whether a large body is under way: more is there soon, and a short read is enough where
         `body_space` gives nothing.
         """
-        return self._incoming.in_body
+        return self.incoming.in_body
 
     def go_on(self) -> None:
         """A verdict was given: read what the client has sent ahead. For the parts of this layer."""
-        self._incoming.go_on()
+        self.incoming.go_on()
 
     def receive_items(self, items: Sequence[wire.Item], now: float) -> None:
         """Hand the items to their channels, in order; what comes in runs goes the short way.
@@ -322,6 +327,13 @@ class Connection:
         channel.unsettled.noted = True
         self._acking.append(channel)
 
+    def acks_may_wait(self) -> bool:
+        """Whether all that there is to send are acks that the broker does not need yet."""
+        if self._out or self._farewells or len(self._acking) > ACKING_MAX:
+            return False
+        acking = tuple(self._acking)  # other threads may be adding to it
+        return all(channel.unsettled.may_wait() for channel in acking)
+
     def pieces_to_send(self) -> bytes | Pieces:
         """As `data_to_send`, for a transport that can send pieces: large ones are not joined."""
         if self.bytes_queued - self.bytes_sent <= JOINED or self._acking or self._farewells:
@@ -344,12 +356,11 @@ class Connection:
         if not out:
             return b""
         if self.bytes_queued - self.bytes_sent <= CHUNK:
-            pieces = out[self._out_start :] if self._out_start else out
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            data = b"".join(out[self._out_start :] if self._out_start else out)
             out.clear()
             self._out_start = 0
-            self.bytes_sent += len(data)
-            return bytes(data)
+            self.bytes_sent = self.bytes_queued
+            return data
         return b"".join(self._take(*cut_chunk(out, self._out_start)))
 
     def _take(self, stop: int, size: int) -> Pieces:
@@ -405,10 +416,6 @@ class Connection:
 
     # -- events ----------------------------------------------------------------------------
 
-    def emit(self, event: object) -> None:
-        """Add an event. For the parts of this layer."""
-        self._events.append(event)
-
     def emit_delivery(self, delivery: wire.Delivery) -> None:
         """Add a delivery that came alone, its owner known. For the parts of this layer."""
         events = self._events
@@ -421,8 +428,8 @@ class Connection:
 
     def events(self) -> list[object]:
         """What has happened since the last call; see `events`."""
-        events = self._events
-        self._events = []
+        events = self._events.copy()
+        self._events.clear()
         return events
 
     def put_back(self, events: list[object]) -> None:
@@ -508,7 +515,7 @@ class Connection:
         self.state = State.CLOSING
         self.error = error
         self.close_token = token
-        self._incoming.needed = 0  # what was held back is read with the next bytes, and dropped
+        self.incoming.needed = 0  # what was held back is read with the next bytes, and dropped
         for channel in self.channels.values():
             channel.connection_closes()
 
@@ -546,7 +553,7 @@ class Connection:
             return
         self.state = State.CLOSED
         self.deaf = True
-        self._incoming.clear()
+        self.incoming.clear()
         self._heartbeat = None
         self.error = error
         for channel in list(self.channels.values()):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import LeveretError
-from ..wire import Content, Delivery, Method
+from ..wire import Content, Delivery, Method, maker
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -93,6 +93,9 @@ class Deliveries:
         self.deliveries = deliveries
 
 
+make_deliveries = maker(Deliveries, ("owner", "deliveries"), {})
+
+
 class Outcomes:
     """Client role: publishes of one channel that have reached their outcome, in order."""
 
@@ -119,6 +122,9 @@ class Reply:
         self.token = token
         self.request = request
         self.reply = reply
+
+
+make_reply = maker(Reply, ("channel", "token", "request", "reply"), {})
 
 
 class ChannelClosed:

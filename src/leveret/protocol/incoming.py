@@ -75,6 +75,19 @@ class Incoming:
                     return
                 data = b"".join(self._chunks)
                 self._chunks.clear()
+            connection = self._connection
+            if connection.state is State.OPEN:  # the usual case, without more calls
+                items, position, self.needed = wire.decode_frames(
+                    data, 0, connection.limits.frame_max, self._delivery_class
+                )
+                if items:
+                    connection.receive_items(items, now)
+                if position == len(data):
+                    self.in_body = False
+                    return
+                if connection.deaf:
+                    return
+                data = data[position:] if position else data
             self._receive(data, now)
         except RemoteProtocolError as error:
             self._connection.fault(error)

@@ -8,6 +8,9 @@ one `multiple=True`, the others by themselves before it. That is exact: nothing 
 them. It is not in a transaction, whose rollback makes deliveries unsettled again: there, every ack
 leaves by itself.
 
+How long acks may be kept back is the transport's affair, as long as `may_wait` says that the broker
+has no need of them: with a prefetch it stops delivering where too many deliveries are unsettled.
+
 `acked` is for callers of any thread, who need no lock to add to it: while `gathers` is true they
 append a tag that is theirs to settle, and see to it that the connection knows (`noted`). What is
 in it is looked at by whoever sends next.
@@ -20,6 +23,9 @@ from ..exceptions import DeliverySettledError
 from .tags import TagSet
 
 __all__ = ["SettleTracker"]
+
+UNLIMITED = 1024  # deliveries: the prefetch that is counted with where there is none
+SHARE = 4  # acks that wait take no more than one part in so many of what the prefetch leaves
 
 
 class SettleTracker:
@@ -35,19 +41,22 @@ class SettleTracker:
             not in transactions, nor once tags were settled by number, so that settling twice is
             found out at once.
         noted: whether the connection knows that there are acks.
+        front_count, frames: what was looked at and has not left: how many of the lowest tags, and
+            the frames of the others.
         transactional: whether tx.select was sent.
     """
 
     __slots__ = (
         "_channel",
         "_floor",
-        "_frames",
         "_front",
-        "_front_count",
+        "_prefetch",
         "_recovering",
         "_tags",
         "acked",
         "delivered",
+        "frames",
+        "front_count",
         "gathers",
         "noted",
         "transactional",
@@ -60,8 +69,9 @@ class SettleTracker:
         self._floor = 0  # tags up to this one were taken back by basic.recover
         self._recovering = 0  # basic.recover without an answer yet
         self._front = 0  # the last of the acked tags that were the lowest
-        self._front_count = 0
-        self._frames: list[bytes] = []  # of the other ones
+        self.front_count = 0
+        self.frames: list[bytes] = []  # of the other ones
+        self._prefetch = UNLIMITED
         self.acked: list[int] = []
         self.gathers = False
         self.noted = False
@@ -75,6 +85,21 @@ class SettleTracker:
     def pieces(self) -> int:
         """See `TagSet`."""
         return self._tags.pieces
+
+    def limited_to(self, prefetch: int) -> None:
+        """basic.qos was sent, with so many deliveries; 0 for no limit. The smallest one counts:
+        which consumers have which is not looked at.
+        """
+        if 0 < prefetch < self._prefetch:
+            self._prefetch = prefetch
+
+    def may_wait(self) -> bool:
+        """Whether the acks kept back are few beside what the prefetch lets the broker send."""
+        if self.transactional:
+            return False
+        acked = len(self.acked)  # which are among the tags still
+        room = self._prefetch - len(self._tags) + acked
+        return (acked + self.front_count + len(self.frames)) * SHARE < room
 
     def is_lost(self, tag: int) -> bool:
         """Whether the broker has taken the delivery back, or is about to (basic.recover)."""
@@ -97,12 +122,12 @@ class SettleTracker:
         if tag and tag == tags.front and not (self.transactional or self._recovering):
             tags.remove_front()
             self._front = tag
-            self._front_count += 1
+            self.front_count += 1
         else:
             frame = wire.encode_ack(self._channel, tag, False)
             self.check(tag)
             tags.remove(tag)
-            self._frames.append(frame)
+            self.frames.append(frame)
 
     def check(self, tag: int) -> None:
         """Raise where the broker would close the channel for a tag that it does not know (406).
@@ -136,13 +161,13 @@ class SettleTracker:
         self.noted = False
         if self.acked:
             self._look()
-        frames, count = self._frames, self._front_count
+        frames, count = self.frames, self.front_count
         if count:
-            self._front_count = 0
+            self.front_count = 0
             frames.append(wire.encode_ack(self._channel, self._front, count > 1))
         elif not frames:
             return b""
-        self._frames = []
+        self.frames = []
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def _look(self) -> None:
@@ -157,13 +182,13 @@ class SettleTracker:
         if len(tags) == 1 and tags[0] == self._tags.front and not self.transactional:
             self._tags.remove_front()
             self._front = tags[0]
-            self._front_count += 1
+            self.front_count += 1
             return
         if len(tags) > 1:
             tags.sort()
         if not self.transactional and self._tags.remove_run(tags):
             self._front = tags[-1]
-            self._front_count += len(tags)
+            self.front_count += len(tags)
             return
         for tag in tags:
             # one that two threads have acked at the same time is there twice

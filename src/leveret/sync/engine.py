@@ -19,6 +19,11 @@ acks are queued without the lock. A reader that has just sent much, or was woken
 within `DOZE` seconds, does not sleep but dozes: it will look again after `DOZE` seconds, unwoken.
 Bytes wait at most that long, and a flood of small messages is not paid for with a flood of wakes.
 
+**Streams.** What costs most where messages follow each other is to wake up for few of them, with
+cold caches. So acks that follow others within `GATHER` seconds wait for more, while they are few
+beside what the prefetch leaves; and where read after read has brought many deliveries, and nothing
+but such acks is to be sent, the caller that leads lets more of them gather for `COALESCE` seconds.
+
 A signal handler of the main thread may raise between any two calls. So what must be undone is
 done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
 leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`).
@@ -66,9 +71,15 @@ WATCH = 1.0  # the same while one caller leads for long
 DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
 OFTEN = 4  # times
+GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
+MANY = 4  # deliveries in one read
+STREAM = 4  # reads in a row that brought many: the broker has more
+COALESCE = 0.001  # seconds in which the next ones of a stream gather in the socket
 RECEIVE_SIZE = 131072  # bytes a read may bring
+SMALL_SIZE = 16384  # the same, where the last one brought less: room for more costs, used or not
 BETWEEN = 4096  # the same, between two frames of a large body
 
+SEND = 8  # besides READ and WRITE: there is something to send
 IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number
 
 
@@ -99,6 +110,11 @@ class Engine(Sender):
         self._baton = Baton()
         self._sleeping = False
         self._deadline: float | None = None  # of the protocol, as seen before the sleep
+        self._gather_until = 0.0  # acks that may wait do
+        self._gathers = False  # some do
+        self._doze_until = 0.0
+        self._sent = 0  # bytes, as seen before the sleep
+        self._size = SMALL_SIZE  # of the next read
         self._finished = False  # the protocol has ended: flush, then close
         self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
         self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
@@ -153,8 +169,10 @@ class Engine(Sender):
         if self.reading != IO_THREAD:
             with self.lock:
                 standby = self._stand_by()
+                later = self.reading != NOBODY and self._acks_gather(time.monotonic())
             if standby is not None:
-                self._flush_mine()  # who leads reads what the broker has said, before the end
+                if not later:
+                    self._flush_mine()  # who leads reads what the broker has said, before the end
                 return None, standby
         answered = self.unanswered
         self._sleeping = False
@@ -169,14 +187,18 @@ class Engine(Sender):
                 self._work = self._finished or self._aborted or self._failure is not None
         if self._failure is not None:
             raise self._failure
-        self.flush(reads=True)
+        with self.lock:
+            due = not self._acks_gather(time.monotonic())
+        if due:
+            self.flush(reads=True)
         with self.lock:
             if answered and not self.unanswered and not self._is_needed():
                 self.reading = NOBODY  # who was answered will ask again, and lead
                 self._leads_seen = self._leads
                 self._standby = STANDBY
                 return None, STANDBY
-            return self._before_sleep(None)
+            wanted, wait = self._before_sleep(None)
+            return wanted & ~SEND, wait
 
     def _stand_by(self) -> float | None:
         """How long to wait for the baton, in seconds; None: the I/O thread reads from now on."""
@@ -233,28 +255,49 @@ class Engine(Sender):
         """Whether the I/O thread must not wait until it looks again."""
         return self._work or self._stream.has_output()
 
+    def _acks_gather(self, now: float) -> bool:
+        """Under the lock: whether what there is to send are acks, and better left to become more.
+
+        The first ones leave at once: so none is late where messages come now and then.
+        """
+        return now < self._gather_until and self.protocol.acks_may_wait()
+
     def _before_sleep(self, until: float | None) -> tuple[int, float | None]:
-        """Under the lock: what the reader waits for, and how long, in seconds; not past `until`."""
+        """Under the lock: what the reader waits for, and how long, in seconds; not past `until`.
+
+        With SEND: it has to send first.
+        """
         now = time.monotonic()
+        connection, stream = self.protocol, self._stream
+        if connection.bytes_sent != self._sent:
+            if connection.bytes_sent - self._sent > MUCH:
+                self._doze_until = now + DOZE
+            self._sent = connection.bytes_sent
+            self._gather_until = now + GATHER
         at = self._deadline
         if at is None:
-            at = self._deadline = self.protocol.next_deadline()
+            at = self._deadline = connection.next_deadline()
         if at is None or (until is not None and until < at):
             at = until
-        dozes = self._sent > MUCH or now - self._woken[0] < DOZE
-        self._sent = 0
+        dozes = now < self._doze_until
         self._sleeping = not dozes  # before looking: see the module
+        self._gathers = False
         wanted = READ if not self._full or self._asking else 0
-        stream = self._stream
         if stream.unsent or (self._encrypted and stream.has_output()):
             wanted |= WRITE
-        elif self.protocol.has_data_to_send() and not self._sending:
-            return wanted, 0.0
+        elif not self._sending and connection.has_data_to_send():
+            if not self._acks_gather(now):
+                return wanted | SEND, 0.0
+            self._gathers = True
+            if at is None or at > self._gather_until:
+                at = self._gather_until
         if self._work or stream.has_early:
             return wanted, 0.0
-        if dozes:
-            return wanted, DOZE if at is None else max(0.0, min(DOZE, at - now))
-        return wanted, None if at is None else max(0.0, at - now)
+        if dozes and (at is None or at > self._doze_until):
+            at = self._doze_until
+        if at is None:
+            return wanted, None
+        return wanted, at - now if at > now else 0.0
 
     def _tick(self) -> None:
         """A deadline of the protocol has come."""
@@ -274,9 +317,30 @@ class Engine(Sender):
                 raise
 
     def _receive(self) -> None:
+        """Read: once, but on and on in the middle of a large body, while there is nothing else."""
+        connection, stream, incoming = self.protocol, self._stream, self.protocol.incoming
         try:
-            while self._receive_once():
-                pass
+            while True:
+                in_body = incoming.in_body
+                space = incoming.space() if in_body and not self._encrypted else None
+                if space is None:
+                    data = stream.receive(BETWEEN if in_body else self._size)
+                    if data is None:
+                        self._streak = 0
+                        return
+                    if self._received(data) or not incoming.in_body:
+                        return
+                    continue
+                count = stream.receive_into(space)
+                if count is None:
+                    return
+                if not count:
+                    self._received(b"")
+                    return
+                with self.lock:
+                    connection.body_filled(count, time.monotonic())
+                    if self.dispatch():
+                        return
         except Exception:
             raise
         except BaseException as error:  # from a signal handler, where a caller's thread reads
@@ -284,30 +348,18 @@ class Engine(Sender):
                 self._interrupted(error)
             raise
 
-    def _receive_once(self) -> bool:
-        """One read; whether the next one may follow at once: it is in the middle of a large body,
-        and there is nothing else to do.
-        """
-        connection, stream = self.protocol, self._stream
-        space = connection.body_space() if connection.in_body and not self._encrypted else None
-        if space is not None:
-            count = stream.receive_into(space)
-            if count:
-                with self.lock:
-                    connection.body_filled(count, time.monotonic())
-                    return not self.dispatch()
-            data = None if count is None else b""
-        else:
-            data = stream.receive(BETWEEN if connection.in_body else RECEIVE_SIZE)
-        if data is None:
-            return False
+    def _received(self, data: bytes) -> bool:
+        """Bytes have come, or the end; whether somebody was told of something."""
+        self._size = SMALL_SIZE if len(data) < SMALL_SIZE else RECEIVE_SIZE
         with self.lock:
-            now = time.monotonic()
+            before = self.delivered
             if data:
-                connection.receive_data(data, now)
+                self.protocol.receive_data(data, time.monotonic())
             else:
-                connection.receive_eof(now)
-            return not self.dispatch() and connection.in_body
+                self.protocol.receive_eof(time.monotonic())
+            dispatched = self.dispatch()
+            self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
+        return dispatched
 
     def _receive_last_words(self) -> None:
         """Sending has failed: what the broker said before, such as why it closes, still counts."""
@@ -376,7 +428,10 @@ class Engine(Sender):
         """Something was queued: see that it leaves soon. Takes no lock."""
         if self._sleeping:
             self._sleeping = False
-            self._woken.append(time.monotonic())
+            now = time.monotonic()
+            self._woken.append(now)
+            if now - self._woken[0] < DOZE:
+                self._doze_until = now + DOZE
             self._readiness.wake()
 
     # -- waiting ---------------------------------------------------------------------------
@@ -469,13 +524,21 @@ class Engine(Sender):
         led_for, readiness = self._led_for, self._readiness
         rested = True
         try:
-            self.flush(reads=True)
+            if self._asking:  # what was just queued has to leave, whatever else there is
+                self.flush(reads=True)
             while not waiter.done and not self._work:
                 with self.lock:
                     wanted, timeout = self._before_sleep(until)
+                if wanted & SEND:
+                    self.flush(reads=True)
+                    continue
+                coalesces = self._gathers and self._streak >= STREAM and self.unanswered == 1
                 rested = False
                 self._resting = True
-                ready = readiness.wait(wanted, timeout)
+                if coalesces and wanted == READ:
+                    ready = readiness.wait(0, COALESCE) | READ
+                else:
+                    ready = readiness.wait(wanted, timeout)
                 self._resting = False
                 rested = True
                 if self._relieves or self._led_for is not led_for:
@@ -495,7 +558,6 @@ class Engine(Sender):
                     self._tick()
                 if until is not None and now >= until:
                     break
-                self.flush(reads=True)
         except Exception as error:
             if not rested and not self._aborted:  # the end closes what is waited on
                 raise

@@ -65,6 +65,7 @@ class _Poll:
         self._poll.register(woken, select.POLLIN)
         self._wanted = 0
         self._busy = False
+        self._usual = [(stream, select.POLLIN)]
 
     def wait(self, wanted: int, timeout: float | None) -> int:
         if self._busy:  # in a signal handler: a poll object waits for one at a time
@@ -77,6 +78,8 @@ class _Poll:
             ready = self._poll.poll(None if timeout is None else timeout * 1000)
         finally:
             self._busy = False
+        if ready == self._usual:
+            return READ
         for descriptor, events in ready:
             if descriptor != self._stream:
                 found |= _drain(self.woken)

@@ -65,7 +65,7 @@ class Sender(BaseCore):
         self._encrypted = stream.encrypted
         self._sending = False
         self._sender = 0  # the thread that has set it
-        self._sent = 0  # bytes, since the reader last looked
+        self._streak = 0  # reads that brought many deliveries, and nothing but acks was sent
         self._work = False  # there is something to do that only the I/O thread does
         self._aborted = False  # close now
 
@@ -133,12 +133,13 @@ class Sender(BaseCore):
     def _next_data(self) -> bytes | protocol.Pieces:
         """What to send next, under the lock."""
         connection = self.protocol
-        before = connection.bytes_sent
-        if connection.bytes_queued - before > protocol.JOINED and self._stream.takes_pieces:
+        queued = connection.bytes_queued - connection.bytes_sent  # without acks
+        if queued:
+            self._streak = 0
+        if queued > protocol.JOINED and self._stream.takes_pieces:
             data: bytes | protocol.Pieces = connection.pieces_to_send()
         else:
             data = connection.data_to_send()
-        self._sent += connection.bytes_sent - before
         if self.held:
             self.wake_if_drained()
         return data

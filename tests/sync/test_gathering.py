@@ -1,0 +1,106 @@
+"""Acks of a stream of messages leave together, and what the broker waits for leaves at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+import leveret
+from leveret import wire
+from leveret.sync import engine
+
+from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
+from ..support.threads import eventually, start
+
+SECONDS = 10.0
+NO_PROPERTIES = b"\0\0"
+FOREVER = 3600.0
+
+
+def deliveries(first: int, last: int) -> bytes:
+    frames = b""
+    for tag in range(first, last + 1):
+        content = wire.encode_deliver(1, CONSUMER, tag, False, "", "q", NO_PROPERTIES, b"x", 0)
+        assert isinstance(content, bytes)
+        frames += content
+    return frames
+
+
+def read_ack(broker: ScriptedBroker) -> tuple[int, bool]:
+    (ack,), _, _ = wire.decode_frames(broker.read(), 0, 0)
+    assert isinstance(ack, wire.BasicAck), ack
+    return ack.delivery_tag, ack.multiple
+
+
+@contextmanager
+def acking(prefetch: int) -> Iterator[tuple[ScriptedBroker, list[int]]]:
+    """A consumer in a thread that acks what comes, and the tags that it has acked."""
+    with scripted_broker(script=LIMITED_STEPS) as broker:
+        url = f"amqp://{broker.address}"
+        connection = leveret.connect(url, heartbeat=0, timeout=SECONDS)
+        tags: list[int] = []
+
+        def consume() -> None:
+            for delivery in connection.channel().consume("q", prefetch=prefetch):
+                delivery.ack()
+                tags.append(delivery.delivery_tag)
+
+        with closing(broker):
+            worker = start(consume)
+            yield broker, tags
+        with pytest.raises(leveret.LeveretError):
+            worker.result(SECONDS)
+
+
+def test_acks_wait_until_a_quarter_of_the_prefetch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    with acking(prefetch=40) as (broker, tags):
+        for last in (3, 6, 9):
+            broker.peer.sendall(deliveries(last - 2, last))
+            eventually(lambda last=last: len(tags) == last)
+        broker.peer.sendall(deliveries(10, 11))
+        assert read_ack(broker) == (11, True)
+
+
+def test_acks_leave_soon_where_nothing_follows() -> None:
+    with acking(prefetch=1000) as (broker, _):
+        for tag in range(1, 31):
+            broker.peer.sendall(deliveries(tag, tag))
+            assert read_ack(broker) == (tag, False)
+
+
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_a_small_prefetch_is_never_waited_for(
+    monkeypatch: pytest.MonkeyPatch, prefetch: int
+) -> None:
+    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    with acking(prefetch=prefetch) as (broker, _):
+        for tag in range(1, 31):
+            broker.peer.sendall(deliveries(tag, tag))
+            assert read_ack(broker) == (tag, False)
+
+
+def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the next of a stream lets some gather, and takes them although less come."""
+    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    monkeypatch.setattr(engine, "COALESCE", 0.3)
+    reads = []
+    receive = engine.Engine._received
+
+    def received(self: engine.Engine, data: bytes) -> bool:
+        reads.append(len(data))
+        return receive(self, data)
+
+    monkeypatch.setattr(engine.Engine, "_received", received)
+    with acking(prefetch=1000) as (broker, tags):
+        for last in (4, 8, 12, 16):
+            broker.peer.sendall(deliveries(last - 3, last))
+            eventually(lambda last=last: len(tags) == last)
+        for last in (20, 24):
+            broker.peer.sendall(deliveries(last - 3, last))
+        eventually(lambda: len(tags) == 24)
+        assert reads[-1] == len(deliveries(17, 24))
+        broker.peer.sendall(deliveries(25, 25))
+        eventually(lambda: len(tags) == 25)

@@ -31,7 +31,6 @@ from .events import (
     ChannelClosed,
     ChannelFlow,
     ConsumerCancelled,
-    Deliveries,
     Outcomes,
     make_deliveries,
     make_reply,

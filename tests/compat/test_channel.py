@@ -360,3 +360,56 @@ def test_limits_that_the_client_proposes_hold(connect):
     while message is None:
         message = channel.basic_get(queue)
     assert len(message.body) == 50_000
+
+
+def test_what_a_subclass_makes_its_own_is_called(connect):
+    """The shorter ways of what is sent and received all the time pass nothing over."""
+    seen = []
+
+    class Watching(amqp.Channel):
+        def send_method(self, sig, *args, **options):
+            seen.append(("send", sig))
+            return super().send_method(sig, *args, **options)
+
+        def dispatch_method(self, sig, payload, content):
+            seen.append(("dispatch", sig))
+            return super().dispatch_method(sig, payload, content)
+
+        def _on_basic_ack(self, delivery_tag, multiple):
+            seen.append(("confirmed", delivery_tag))
+            return super()._on_basic_ack(delivery_tag, multiple)
+
+    connection = connect(confirm_publish=True)
+    channel = Watching(connection)
+    channel.open()
+    queue = channel.queue_declare(exclusive=True, auto_delete=False).queue
+    got = []
+    channel.basic_consume(queue, callback=got.append)
+    seen.clear()
+    channel.basic_publish(amqp.Message("x"), routing_key=queue)
+    drain(connection, got, 1)
+    channel.basic_ack(got[0].delivery_tag)
+    assert ("send", spec.Basic.Publish) in seen
+    assert ("dispatch", spec.Basic.Ack) in seen
+    assert ("confirmed", 1) in seen
+    assert ("dispatch", spec.Basic.Deliver) in seen
+    assert seen[-1] == ("send", spec.Basic.Ack)
+
+
+def test_a_connection_of_its_own_sees_what_comes(broker):
+    came = []
+
+    class Watching(amqp.Connection):
+        def on_inbound_method(self, channel_id, sig, payload, content):
+            came.append((channel_id, sig))
+            return super().on_inbound_method(channel_id, sig, payload, content)
+
+    host, port = broker.address()
+    with Watching(f"{host}:{port}", virtual_host=broker.vhost, connect_timeout=10) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare(exclusive=True, auto_delete=False).queue
+        got = []
+        channel.basic_consume(queue, callback=got.append)
+        channel.basic_publish(amqp.Message("x"), routing_key=queue)
+        drain(connection, got, 1)
+    assert (1, spec.Basic.Deliver) in came

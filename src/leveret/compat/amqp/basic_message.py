@@ -11,7 +11,7 @@ from .spec import Basic
 
 __all__ = ["Message"]
 
-_new = object.__new__
+DELIVER: tuple[int, int] = Basic.Deliver
 _LETTERS = {"headers": "F", "delivery_mode": "o", "priority": "o", "timestamp": "L"}
 
 
@@ -60,17 +60,27 @@ class Message(GenericContent):
         return self.delivery_info.get("delivery_tag")
 
 
+#: Makes a message that has come: its method, its properties, its size twice, its body, its channel
+#: and its delivery_info.
+make_message = wire.maker(
+    Message,
+    (
+        "frame_method",
+        "properties",
+        "body_size",
+        "body_received",
+        "body",
+        "channel",
+        "delivery_info",
+    ),
+    {"frame_args": None, "ready": True},
+)
+
+
 def from_content(content: wire.Content, frame_method: tuple[int, int]) -> Message:
     """A received message."""
-    message = _new(Message)
-    message.frame_method = frame_method
-    message.frame_args = None
     raw = content.raw_properties
-    message.properties = decode_properties(raw) if raw != NO_PROPERTIES else {}
+    properties = decode_properties(raw) if raw != NO_PROPERTIES else {}
     body = content.body
-    message.body_received = message.body_size = len(body)
-    message.ready = True
-    message.delivery_info = None
-    message.body = body or ""
-    message.channel = None
-    return message
+    size = len(body)
+    return make_message(frame_method, properties, size, size, body or "", None, None)

@@ -8,27 +8,25 @@ raised; its consumers and its prefetch are gone then, as the broker has it.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from queue import Queue
-from time import monotonic
 from typing import Any
 
 from vine import ensure_promise
 
-from leveret.wire import encode_ack
+from leveret.exceptions import EncodeError
+from leveret.wire import Delivery, encode_ack
 
 from . import spec
-from .abstract_channel import AbstractChannel
+from .abstract_channel import FULFILLED, AbstractChannel
+from .basic_message import DELIVER, make_message
 from .exceptions import (
     ChannelError,
     ConsumerCancelled,
-    MessageNacked,
-    RecoverableConnectionError,
     error_for_code,
 )
-from .method_framing import FrameHandler
-from .operations import Operations
-from .reading import Reader
+from .method_framing import FrameWriter
+from .publishing import Publishing
+from .serialization import NO_PROPERTIES, decode_properties
 
 __all__ = ["Channel", "VDeprecationWarning"]
 
@@ -40,11 +38,14 @@ REJECTED_MESSAGE_WITHOUT_CALLBACK = (
 )
 
 
+_NOBODY = object()
+
+
 class VDeprecationWarning(DeprecationWarning):
     """Something of an old version of AMQP."""
 
 
-class Channel(Operations):
+class Channel(Publishing):
     """A channel.
 
     Args:
@@ -115,17 +116,12 @@ class Channel(Operations):
         self.callbacks: dict[Any, Any] = {}
         self.cancel_callbacks: dict[Any, Any] = {}
         self.auto_decode = auto_decode
-        self.events: defaultdict[str, set[Any]] = defaultdict(set)
         self.no_ack_consumers: set[Any] = set()
         self.on_open = ensure_promise(on_open)
-        self._confirm_selected = False
-        self._published: int | None = None  # how many, since the broker confirms them
-        hooks = (type(self).dispatch_method, type(self)._on_basic_ack)
-        self._unwatched = hooks == (AbstractChannel.dispatch_method, Channel._on_basic_ack)
-        self._awaited: dict[int, bool | None] = {}  # which of these somebody waits for: confirmed?
         self._left: Any = None  # the connection, after a close that got no answer
-        if self.connection.confirm_publish:
-            self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
+        kind = type(self)
+        hooks = (kind.dispatch_method, kind._on_basic_deliver)
+        self.direct = hooks == (AbstractChannel.dispatch_method, Channel._on_basic_deliver)
 
     def then(self, on_success: Any, on_error: Any = None) -> Any:
         """Have `on_success` called with the channel when it is open."""
@@ -215,10 +211,6 @@ class Channel(Operations):
         self._confirm_selected = False
         self._forget_publishes()
         self.open()
-
-    def _forget_publishes(self) -> None:
-        self._published = None
-        self._awaited = {}  # another one: who waits sees that, and gives up
 
     def collect(self) -> None:
         """Forget everything, and give the number back; without a word to the broker."""
@@ -337,6 +329,29 @@ class Channel(Operations):
         self.callbacks.pop(consumer_tag, None)
         return self.cancel_callbacks.pop(consumer_tag, None)
 
+    def take_delivery(self, item: Delivery) -> None:
+        """A delivery has come: `dispatch_method` and what is after it, in one."""
+        consumer_tag = item.consumer_tag
+        body = item.body
+        raw = item.raw_properties
+        size = len(body)
+        info = {
+            "consumer_tag": consumer_tag,
+            "delivery_tag": item.delivery_tag,
+            "redelivered": item.redelivered,
+            "exchange": item.exchange,
+            "routing_key": item.routing_key,
+        }
+        properties = decode_properties(raw) if raw != NO_PROPERTIES else {}
+        message = make_message(DELIVER, properties, size, size, body or "", self, info)
+        if properties and self.auto_decode:
+            self._decode_body(message)
+        callback = self.callbacks.get(consumer_tag, _NOBODY)
+        if callback is _NOBODY:
+            self._reject_unknown(info)
+        else:
+            callback(message)
+
     def _on_basic_deliver(
         self,
         consumer_tag: str,
@@ -354,15 +369,21 @@ class Channel(Operations):
             "exchange": exchange,
             "routing_key": routing_key,
         }
-        try:
-            callback = self.callbacks[consumer_tag]
-        except KeyError:
-            AMQP_LOGGER.warning(
-                REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
-            )
-            self.basic_reject(delivery_tag, requeue=True)
+        callback = self.callbacks.get(consumer_tag, _NOBODY)
+        if callback is _NOBODY:
+            self._reject_unknown(msg.delivery_info)
         else:
             callback(msg)
+
+    def _reject_unknown(self, info: dict[str, Any]) -> None:
+        AMQP_LOGGER.warning(
+            REJECTED_MESSAGE_WITHOUT_CALLBACK,
+            info["delivery_tag"],
+            info["consumer_tag"],
+            info["exchange"],
+            info["routing_key"],
+        )
+        self.basic_reject(info["delivery_tag"], requeue=True)
 
     def basic_get(self, queue: str = "", no_ack: bool = False, argsig: str = "Bsb") -> Any:
         """One message of a queue; None where it is empty."""
@@ -401,6 +422,16 @@ class Channel(Operations):
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = "Lb") -> Any:
         """Acknowledge a delivery, or with `multiple` all up to it."""
+        connection = self.connection
+        if connection is not None and self._sends and argsig == "Lb":
+            writer = connection._frame_writer
+            if writer.__class__ is FrameWriter:
+                try:
+                    writer.send(encode_ack(self.channel_id, delivery_tag, multiple))
+                except EncodeError:
+                    pass  # letters tell what is wrong
+                else:
+                    return FULFILLED
         return self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
 
     def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = "Lb") -> Any:
@@ -414,141 +445,6 @@ class Channel(Operations):
     def basic_recover_async(self, requeue: bool = False) -> Any:
         """As `basic_recover`, without an answer."""
         return self.send_method(spec.Basic.RecoverAsync, "b", (requeue,))
-
-    # -- publishing ------------------------------------------------------------------------
-
-    def _basic_publish(
-        self,
-        msg: Any,
-        exchange: str = "",
-        routing_key: str = "",
-        mandatory: bool = False,
-        immediate: bool = False,
-        timeout: float | None = None,
-        confirm_timeout: float | None = None,
-        argsig: str = "Bssbb",
-    ) -> Any:
-        """Publish a message; it has reached the socket when this returns.
-
-        Args:
-            timeout: seconds for writing it.
-            confirm_timeout: for `basic_publish_confirm`.
-
-        Raises:
-            RecoverableConnectionError: the connection is closed, or took nothing in time.
-        """
-        connection = self.connection
-        if not connection:
-            raise RecoverableConnectionError("basic_publish: connection closed")
-        capabilities = connection.client_properties.get("capabilities")
-        if capabilities and capabilities.get("connection.blocked"):
-            transport = connection._transport
-            if not (isinstance(transport, Reader) and transport.is_idle()):
-                try:  # connection.blocked may have come, or the end
-                    connection.drain_events(timeout=0)
-                except TimeoutError:
-                    pass
-        args = (0, exchange, routing_key, mandatory, immediate)
-        try:
-            if timeout is None:
-                sent = self.send_method(spec.Basic.Publish, argsig, args, msg)
-            else:
-                with connection.transport.having_timeout(timeout):
-                    sent = self.send_method(spec.Basic.Publish, argsig, args, msg)
-        except TimeoutError:
-            raise RecoverableConnectionError("basic_publish: timed out") from None
-        if self._published is not None:
-            self._published += 1
-        return sent
-
-    basic_publish = _basic_publish
-
-    def basic_publish_confirm(self, *args: Any, **kwargs: Any) -> Any:
-        """Publish a message, and wait until the broker has confirmed this very one.
-
-        Args:
-            confirm_timeout: seconds; else `timeout` is, if given.
-
-        Raises:
-            MessageNacked: the broker refused it.
-            socket.timeout: no confirm came in time.
-        """
-        timeout = kwargs.pop("confirm_timeout", None) or kwargs.get("timeout")
-        if not self._confirm_selected:
-            self._confirm_selected = True
-            self.confirm_select()
-        before = self._published
-        sent = self._basic_publish(*args, **kwargs)
-        if self._published is not None and self._published != before:
-            self._wait_for_confirm(self._published, timeout)
-        return sent
-
-    def _wait_for_confirm(self, number: int, timeout: float | None) -> None:
-        """Dispatch what comes until a publish has its outcome, in whatever call it comes."""
-        deadline = None if timeout is None else monotonic() + timeout
-        if self._took_confirm(number, timeout):
-            return
-        left = None if deadline is None else max(deadline - monotonic(), 0)
-        awaited = self._awaited
-        awaited[number] = None
-        try:
-            while awaited[number] is None:
-                connection = self.connection
-                if connection is None or self._awaited is not awaited:
-                    raise RecoverableConnectionError("basic_publish: connection closed")
-                connection.drain_events(timeout=left)
-                if deadline is not None:
-                    left = max(deadline - monotonic(), 0)
-            if not awaited[number]:
-                raise MessageNacked
-        finally:
-            del awaited[number]
-
-    def _took_confirm(self, number: int, timeout: float | None) -> bool:
-        """Whether the very next that came was the ack of this publish, and nobody listens to it."""
-        connection = self.connection
-        handler, transport = connection._on_inbound_frame, connection._transport
-        if (
-            not self._unwatched
-            or handler.__class__ is not FrameHandler
-            or not handler.unwatched
-            or self._pending
-            or self.events.get("basic_ack")
-            or not isinstance(transport, Reader)
-            or not transport.take(encode_ack(self.channel_id, number, False), timeout)
-        ):
-            return False
-        connection.bytes_recv += 1
-        return True
-
-    def confirm_select(self, nowait: bool = False) -> Any:
-        """Have the broker confirm the publishes of this channel (RabbitMQ)."""
-        if self._published is None:
-            self._published = 0  # the broker counts from here on, not from its answer
-        return self.send_method(
-            spec.Confirm.Select,
-            "b",
-            (nowait,),
-            wait=None if nowait else spec.Confirm.SelectOk,
-        )
-
-    def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
-        self._settle("basic_ack", delivery_tag, multiple)
-
-    def _on_basic_nack(self, delivery_tag: int, multiple: bool) -> None:
-        self._settle("basic_nack", delivery_tag, multiple)
-
-    def _settle(self, event: str, delivery_tag: int, multiple: bool) -> None:
-        """The broker's word on a publish, or with `multiple` on all up to it (0: on all)."""
-        awaited = self._awaited
-        for number in awaited if multiple else (delivery_tag,):
-            due = number <= delivery_tag or not delivery_tag
-            if due and awaited.get(number, False) is None:
-                awaited[number] = event == "basic_ack"
-        callbacks = self.events.get(event)
-        if callbacks:
-            for callback in list(callbacks):
-                callback(delivery_tag, multiple)
 
     def _on_basic_return(
         self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Any

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 from vine import ensure_promise
 
+from leveret.wire import Delivery
+
 from .. import notice
 from . import spec
 from .channel import Channel
@@ -172,6 +174,7 @@ class Connection(Handshake):
         self._frame_writer: Any = None
         self._on_inbound_frame: Any = None
         self._transport: Any = None
+        self._reader: Reader | None = None  # see `_find_reader`
         self.channel_max = channel_max or 65535
         self.frame_max = frame_max or 131072
         self.client_heartbeat = heartbeat
@@ -244,18 +247,23 @@ class Connection(Handshake):
                 socket_settings=self.socket_settings,
             )
             self.transport.connect()
-            handler = self.frame_handler_cls(self, self.on_inbound_method)
-            if handler.__class__ is FrameHandler:
-                hook = type(self).on_inbound_method
-                handler.unwatched = hook is Connection.on_inbound_method
-            self.on_inbound_frame = handler
+            self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
             self.frame_writer = self.frame_writer_cls(self, self.transport)
+            self._find_reader()
             while not self._handshake_complete:
                 self.drain_events(timeout=self.connect_timeout)
         except (OSError, SSLError):
             self.collect()
             raise
         return None
+
+    def _find_reader(self) -> None:
+        """See whether what comes may go to its channel directly: nobody looks at it on the way."""
+        self._reader = None
+        if self._on_inbound_frame.__class__ is FrameHandler and isinstance(self._transport, Reader):
+            hooks = type(self).blocking_read, type(self).on_inbound_method
+            if hooks == (Connection.blocking_read, Connection.on_inbound_method):
+                self._reader = self._transport
 
     def Transport(
         self,
@@ -300,6 +308,7 @@ class Connection(Handshake):
     @transport.setter
     def transport(self, transport: Any) -> None:
         self._transport = transport
+        self._reader = None
 
     @property
     def on_inbound_frame(self) -> Any:
@@ -311,6 +320,7 @@ class Connection(Handshake):
     @on_inbound_frame.setter
     def on_inbound_frame(self, on_inbound_frame: Any) -> None:
         self._on_inbound_frame = on_inbound_frame
+        self._reader = None
 
     @property
     def frame_writer(self) -> Any:
@@ -395,14 +405,34 @@ class Connection(Handshake):
             OSError: the connection has ended.
             Exception: what a callback raises, the broker's errors among them.
         """
-        if not timeout:
-            while not self.blocking_read(timeout):
-                pass
-            return
-        deadline = monotonic() + timeout
+        deadline = monotonic() + timeout if timeout else None
         left = timeout
-        while not self.blocking_read(left):
-            left = max(deadline - monotonic(), 0)
+        while True:
+            reader = self._reader
+            if reader is None:
+                complete = self.blocking_read(left)
+            else:  # a shorter way to the same
+                try:
+                    item = reader.next_item(left)
+                except OtherGreenletRead:
+                    return  # whoever waits looks again
+                if item.__class__ is Delivery and not self._on_inbound_frame.assemblies:
+                    channels = self.channels
+                    channel = channels.get(item.channel) if channels else None
+                    if (
+                        channel is not None
+                        and channel.direct
+                        and not channel.is_closing
+                        and item.consumer_tag is not None
+                    ):
+                        self.bytes_recv += 1
+                        channel.take_delivery(item)
+                        return
+                complete = self._on_inbound_frame.receive(item)
+            if complete:
+                return
+            if deadline is not None:
+                left = max(deadline - monotonic(), 0)
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Wait for one frame; whether a method is complete with it. As `drain_events`."""
@@ -524,7 +554,7 @@ class Connection(Handshake):
         for channel in list((self.channels or {}).values()):
             if channel is not self:
                 channel.collect()
-        self._transport = self.connection = self.channels = None
+        self._transport = self._reader = self.connection = self.channels = None
 
     @property
     def server_capabilities(self) -> Any:

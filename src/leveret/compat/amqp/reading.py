@@ -65,12 +65,12 @@ class Reader:
         connected: whether it is of use, as far as is known.
         raise_on_initial_eintr: whether nothing there is socket.timeout, where a frame begins.
         frame_max: of frames received; 0 until the connection has agreed on one.
+        idle_until: how long the last look of `is_idle` holds, by the monotonic clock.
     """
 
     __slots__ = (
         "__dict__",
         "__weakref__",
-        "_idle_until",
         "_items",
         "_needed",
         "_owed",
@@ -80,6 +80,7 @@ class Reader:
         "_turn",
         "connected",
         "frame_max",
+        "idle_until",
         "raise_on_initial_eintr",
         "sock",
     )
@@ -97,7 +98,7 @@ class Reader:
         self._items: deque[wire.Item] = deque()  # decoded, not yet handed out
         self._owed = 0  # bytes of these that are still in the kernel
         self._poll: Any = None  # see `_poller`
-        self._idle_until = 0.0  # see `is_idle`
+        self.idle_until = 0.0
         self._reading: int | None = None  # the greenlet that does
         self._turn: threading.Event | None = None  # its end, for others
 
@@ -167,11 +168,11 @@ class Reader:
         if self._poll is None or self._items:
             return False
         now = monotonic()
-        if now < self._idle_until:
+        if now < self.idle_until:
             return True
         if self._poll.poll(0):
             return False
-        self._idle_until = now + LOOK_SECONDS
+        self.idle_until = now + LOOK_SECONDS
         return True
 
     def _pay(self) -> None:
@@ -227,7 +228,16 @@ class Reader:
         """
         if self._items or self._read_buffer or not self._polls_alone or self._poll is None:
             return False
-        data, _ = self._get(len(frame), timeout)
+        if timeout is None:
+            try:
+                data = self.sock.recv(len(frame))
+            except OSError as error:
+                self._failed(error)
+                return False
+            if not data:
+                raise self._end()
+        else:
+            data, _ = self._get(len(frame), timeout)
         if data == frame:
             return True
         self._decode(data, 0)
@@ -241,18 +251,26 @@ class Reader:
             try:
                 data, behind = self._receive(missing)
             except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EINTR):
-                    begun = self._read_buffer or self.raise_on_initial_eintr
-                    if begun or self.sock.gettimeout() == 0:
-                        raise TimeoutError(str(error)) from None
-                    continue
-                if not isinstance(error, TimeoutError):
-                    self.connected = False
-                raise
+                self._failed(error)
+                continue
             if not data:
-                self.connected = False
-                raise OSError(_ENDED)
+                raise self._end()
             return data, behind
+
+    def _failed(self, error: OSError) -> None:
+        """Reading has: back if it may be tried again."""
+        if error.errno in (errno.EAGAIN, errno.EINTR):
+            begun = self._read_buffer or self.raise_on_initial_eintr
+            if begun or self.sock.gettimeout() == 0:
+                raise TimeoutError(str(error)) from None
+            return
+        if not isinstance(error, TimeoutError):
+            self.connected = False
+        raise error
+
+    def _end(self) -> OSError:
+        self.connected = False
+        return OSError(_ENDED)
 
     def _decode(self, data: bytes, behind: int) -> bool:
         """Decode what is whole in `data`, of which the last `behind` bytes are in the kernel too.

@@ -224,13 +224,15 @@ class _AbstractTransport(Reader):
         """
         try:
             self._write(s)
-        except TimeoutError:
-            self.connected = False  # half a frame may have left
-            raise
         except OSError as error:
-            if error.errno not in UNAVAILABLE or self.write_timeout is not None:
-                self.connected = False
+            self.failed_to_write(error)
             raise
+
+    def failed_to_write(self, error: OSError) -> None:
+        """What an error of `_write` means for the connection."""
+        half_sent = isinstance(error, TimeoutError) or self.write_timeout is not None
+        if half_sent or error.errno not in UNAVAILABLE:
+            self.connected = False
 
     def _write(self, s: Any) -> None:
         raise NotImplementedError

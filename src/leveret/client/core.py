@@ -45,6 +45,8 @@ SEND_LIMIT = 1048576  # bytes queued; who publishes more waits until half of it 
 RETURNS_LIMIT = 1000  # returned messages that wait for `on_return`; then publishing waits, too
 RETURNS_BYTES = 33_554_432  # bytes of their bodies
 
+_NAMING = frozenset({wire.BasicConsumeOk, wire.BasicCancelOk})  # replies that name a consumer
+
 
 class Waiter(Protocol):
     """One who waits for one result."""
@@ -174,10 +176,11 @@ class BaseCore:
 
     def _on_reply(self, event: protocol.Reply) -> None:
         reply = event.reply
-        if isinstance(reply, wire.BasicConsumeOk):
-            self._on_consume_ok(event.channel, reply.consumer_tag)
-        elif isinstance(reply, wire.BasicCancelOk):
-            self._on_cancel_ok(event.channel, reply.consumer_tag)
+        if reply.__class__ in _NAMING:
+            if isinstance(reply, wire.BasicConsumeOk):
+                self._on_consume_ok(event.channel, reply.consumer_tag)
+            elif isinstance(reply, wire.BasicCancelOk):
+                self._on_cancel_ok(event.channel, reply.consumer_tag)
         waiter: Waiter = event.token  # type: ignore[assignment]
         if waiter.abandoned or not waiter.set_result(event):
             self.undo(event)

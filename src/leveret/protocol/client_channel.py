@@ -49,6 +49,7 @@ _OWN_FUNCTIONS = frozenset({wire.ChannelOpen, wire.ChannelClose}) | frozenset(
     kind for key, kind in wire.METHODS.items() if key >> 16 == CONNECTION_CLASS
 )
 _REQUESTS = frozenset(kind for kind in wire.METHODS.values() if kind.replies) - _OWN_FUNCTIONS
+_WITH_NOWAIT = frozenset(kind for kind in _REQUESTS if kind.has_nowait)
 _REPLIES = frozenset(  # that are a frame each
     reply for request in _REQUESTS for reply in request.replies if not reply.has_content
 )
@@ -153,9 +154,9 @@ class ClientChannel(Channel):
         if self.state is not ChannelState.OPEN:
             self.check_open()
         kind = method.__class__
-        if kind in _OWN_FUNCTIONS:
-            raise LocalProtocolError(f"{method.name} has a function of its own")
-        if kind not in _REQUESTS or (kind.has_nowait and method.nowait):  # type: ignore[attr-defined]
+        if kind not in _REQUESTS or (kind in _WITH_NOWAIT and method.nowait):  # type: ignore[attr-defined]
+            if kind in _OWN_FUNCTIONS:
+                raise LocalProtocolError(f"{method.name} has a function of its own")
             raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
         self._request(method, token, owner)
         if kind in _NOTED:
@@ -373,6 +374,9 @@ class ClientChannel(Channel):
         if self.state is not ChannelState.OPEN or self.assembly is not None:
             return start
         first = items[start]
+        if first.__class__ in _REPLIES:
+            self._receive_reply(first)
+            return start + 1
         if isinstance(first, wire.Delivery):
             entry = self.consumers.get(first.consumer_tag)
             if entry is None:
@@ -394,9 +398,6 @@ class ClientChannel(Channel):
             if settled:
                 self._connection.emit(Outcomes(settled))
             return stop
-        if first.__class__ in _REPLIES:
-            self._receive_reply(first)
-            return start + 1
         return start
 
     def _receive_method(self, method: wire.Method) -> None:

@@ -55,7 +55,8 @@ from ..client.parameters import Parameters
 from ..exceptions import ConnectionLost, ForkedError
 from .processes import CORES
 from .readiness import READ, WRITE, Readiness
-from .sending import CALLERS_FAULTS, ReenteredError, Sender
+from .receiving import Receiver
+from .sending import CALLERS_FAULTS, ReenteredError
 from .stream import Stream
 from .threads import Baton, Callbacks, serve
 from .waiter import Waiter
@@ -72,18 +73,14 @@ DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
 OFTEN = 4  # times
 GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
-MANY = 4  # deliveries in one read
 STREAM = 4  # reads in a row that brought many: the broker has more
 COALESCE = 0.001  # seconds in which the next ones of a stream gather in the socket
-RECEIVE_SIZE = 131072  # bytes a read may bring
-SMALL_SIZE = 16384  # the same, where the last one brought less: room for more costs, used or not
-BETWEEN = 4096  # the same, between two frames of a large body
 
 SEND = 8  # besides READ and WRITE: there is something to send
 IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number
 
 
-class Engine(Sender):
+class Engine(Receiver):
     """A connection's inside: its threads, its socket, its waiters.
 
     Attributes:
@@ -114,8 +111,6 @@ class Engine(Sender):
         self._gathers = False  # some do
         self._doze_until = 0.0
         self._sent = 0  # bytes, as seen before the sleep
-        self._size = SMALL_SIZE  # of the next read
-        self._finished = False  # the protocol has ended: flush, then close
         self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
         self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
@@ -316,59 +311,6 @@ class Engine(Sender):
                 self._interrupted(error)
                 raise
 
-    def _receive(self) -> None:
-        """Read: once, but on and on in the middle of a large body, while there is nothing else."""
-        connection, stream, incoming = self.protocol, self._stream, self.protocol.incoming
-        try:
-            while True:
-                in_body = incoming.in_body
-                space = incoming.space() if in_body and not self._encrypted else None
-                if space is None:
-                    data = stream.receive(BETWEEN if in_body else self._size)
-                    if data is None:
-                        self._streak = 0
-                        return
-                    if self._received(data) or not incoming.in_body:
-                        return
-                    continue
-                count = stream.receive_into(space)
-                if count is None:
-                    return
-                if not count:
-                    self._received(b"")
-                    return
-                with self.lock:
-                    connection.body_filled(count, time.monotonic())
-                    if self.dispatch():
-                        return
-        except Exception:
-            raise
-        except BaseException as error:  # from a signal handler, where a caller's thread reads
-            with self.lock:
-                self._interrupted(error)
-            raise
-
-    def _received(self, data: bytes) -> bool:
-        """Bytes have come, or the end; whether somebody was told of something."""
-        self._size = SMALL_SIZE if len(data) < SMALL_SIZE else RECEIVE_SIZE
-        with self.lock:
-            before = self.delivered
-            if data:
-                self.protocol.receive_data(data, time.monotonic())
-            else:
-                self.protocol.receive_eof(time.monotonic())
-            dispatched = self.dispatch()
-            self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
-        return dispatched
-
-    def _receive_last_words(self) -> None:
-        """Sending has failed: what the broker said before, such as why it closes, still counts."""
-        with contextlib.suppress(OSError):
-            while (data := self._stream.receive(RECEIVE_SIZE)) and not self._finished:
-                with self.lock:
-                    self.protocol.receive_data(data, time.monotonic())
-                    self.dispatch()
-
     def _lost(self, error: ConnectionLost, cause: BaseException) -> None:
         error.__cause__ = cause
         self._aborted = True  # what counts as not sent must not leave any more
@@ -470,30 +412,15 @@ class Engine(Sender):
             DeadlineExceeded: it did not come in time.
             BaseException: the result is this error.
         """
-        led_for = self._led_for
-        leads = led_for is waiter
-        if leads:
+        if self._led_for is waiter:
             self._lead(waiter, deadline, operation)
-        elif self.reading == threading.get_ident():  # in a signal handler: who leads rests
-            try:
-                self._lead(waiter, deadline, operation)
-            finally:
-                with self.lock:
-                    if self._led_for is led_for:
-                        if self._work and not waiter.done:  # the interrupted one is relieved
-                            self._leave_readiness()
-                            self._led_for, self.reading = None, NOBODY
-                            leads = True
-                        else:
-                            self._resting = True
-                            self._readiness.wake()  # it may have its result
-                if leads:
-                    self.led()
+            if self._led_for is waiter:  # else the I/O thread has relieved this one
+                self._led_for, self.reading = None, NOBODY
+                self.led()
+        elif self.reading == threading.get_ident():
+            self._lead_in_between(waiter, deadline, operation)
         else:
             self._flush_mine()
-        if self._led_for is waiter:  # else the I/O thread has relieved this one
-            self._led_for, self.reading = None, NOBODY
-            self.led()
         if not waiter.done:  # the I/O thread reads, or has got the rest to do
             with self.lock:
                 waiter.sleeps()
@@ -501,6 +428,24 @@ class Engine(Sender):
         if waiter.error is not None:
             raise waiter.error
         return waiter.value
+
+    def _lead_in_between(self, waiter: Waiter, deadline: Deadline | None, operation: str) -> None:
+        """In a signal handler, whose thread leads and rests: lead in its place."""
+        led_for, relieved = self._led_for, False
+        try:
+            self._lead(waiter, deadline, operation)
+        finally:
+            with self.lock:
+                if self._led_for is led_for:
+                    if self._work and not waiter.done:  # the interrupted one is relieved
+                        self._leave_readiness()
+                        self._led_for, self.reading = None, NOBODY
+                        relieved = True
+                    else:
+                        self._resting = True
+                        self._readiness.wake()  # it may have its result
+            if relieved:
+                self.led()
 
     def led(self) -> None:
         """After leading: have the I/O thread come, if it is needed before its next look."""
@@ -532,13 +477,13 @@ class Engine(Sender):
                 if wanted & SEND:
                     self.flush(reads=True)
                     continue
-                coalesces = self._gathers and self._streak >= STREAM and self.unanswered == 1
+                if self._gathers and self._is_stream() and wanted == READ:
+                    wanted, timeout, coalesced = 0, COALESCE, READ
+                else:
+                    coalesced = 0
                 rested = False
                 self._resting = True
-                if coalesces and wanted == READ:
-                    ready = readiness.wait(0, COALESCE) | READ
-                else:
-                    ready = readiness.wait(wanted, timeout)
+                ready = readiness.wait(wanted, timeout) | coalesced
                 self._resting = False
                 rested = True
                 if self._relieves or self._led_for is not led_for:
@@ -566,6 +511,10 @@ class Engine(Sender):
                 raise
         if deadline is not None and not (waiter.done or self._work or deadline.remaining()):
             raise deadline.exceeded(operation)
+
+    def _is_stream(self) -> bool:
+        """Whether the broker has more, and nobody waits for anything else."""
+        return self._streak >= STREAM and self.unanswered == 1
 
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""

@@ -1,0 +1,82 @@
+"""Reading the socket of a blocking connection, for whoever leads: see `engine`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from .. import protocol
+from ..client.parameters import Parameters
+from .sending import Sender
+from .stream import Stream
+
+__all__ = ["Receiver"]
+
+MANY = 4  # deliveries in one read
+LARGE_READ = 131072  # bytes a read may bring
+SMALL_READ = 16384  # the same, where the last one brought less: room for more costs, used or not
+BETWEEN = 4096  # the same, between two frames of a large body
+
+
+class Receiver(Sender):
+    """The part of a connection's inside that reads."""
+
+    def __init__(
+        self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
+    ) -> None:
+        super().__init__(parameters, options, stream)
+        self._room = SMALL_READ  # for the next read
+        self._finished = False  # the protocol has ended: flush, then close
+
+    def _receive(self) -> None:
+        """Read: once, but on and on in the middle of a large body, while there is nothing else."""
+        connection, stream, incoming = self.protocol, self._stream, self.protocol.incoming
+        try:
+            while True:
+                in_body = incoming.in_body
+                space = incoming.space() if in_body and not self._encrypted else None
+                if space is None:
+                    data = stream.receive(BETWEEN if in_body else self._room)
+                    if data is None:
+                        self._streak = 0
+                        return
+                    if self._received(data) or not incoming.in_body:
+                        return
+                    continue
+                count = stream.receive_into(space)
+                if count is None:
+                    return
+                if not count:
+                    self._received(b"")
+                    return
+                with self.lock:
+                    connection.body_filled(count, time.monotonic())
+                    if self.dispatch():
+                        return
+        except Exception:
+            raise
+        except BaseException as error:  # from a signal handler, where a caller's thread reads
+            with self.lock:
+                self._interrupted(error)
+            raise
+
+    def _received(self, data: bytes) -> bool:
+        """Bytes have come, or the end; whether somebody was told of something."""
+        self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
+        with self.lock:
+            before = self.delivered
+            if data:
+                self.protocol.receive_data(data, time.monotonic())
+            else:
+                self.protocol.receive_eof(time.monotonic())
+            dispatched = self.dispatch()
+            self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
+        return dispatched
+
+    def _receive_last_words(self) -> None:
+        """Sending has failed: what the broker said before, such as why it closes, still counts."""
+        with contextlib.suppress(OSError):
+            while (data := self._stream.receive(LARGE_READ)) and not self._finished:
+                with self.lock:
+                    self.protocol.receive_data(data, time.monotonic())
+                    self.dispatch()

@@ -13,13 +13,14 @@ import time
 import pytest
 
 import leveret
-from leveret import protocol
+from leveret import protocol, wire
 from leveret.broker import Broker
 from leveret.sync.engine import IO_THREAD, NOBODY
-from leveret.sync.readiness import READ, Readiness
+from leveret.sync.readiness import READ, WRITE, Readiness
 from leveret.sync.transport import Core
 
 from ..support.proxy import Proxy
+from ..support.scripted import STEPS, ScriptedBroker, scripted_broker
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 10.0
@@ -456,6 +457,44 @@ def test_a_cut_while_one_leads(broker: Broker) -> None:
         eventually(lambda: not channel.core._thread.is_alive())
         with contextlib.suppress(leveret.LeveretError):
             connection.close()
+
+
+def _answer(broker: ScriptedBroker) -> None:
+    """Say that there is a queue, each time that it is asked for, until the client has gone."""
+    question, tail = wire.QueueDeclare("q", passive=True).encode(1), b""
+    while data := broker.peer.recv(65536):
+        tail = tail[-len(question) :] + data
+        if tail.endswith(question):
+            broker.peer.sendall(wire.QueueDeclareOk("q", 0, 0).encode(1))
+
+
+def test_who_leads_sends_when_the_socket_takes_more() -> None:
+    """And sleeps until it does."""
+    with scripted_broker(script=STEPS[:-1]) as broker:
+        connection = leveret.connect(f"amqp://{broker.address}", heartbeat=0, timeout=SECONDS)
+        channel = connection.channel()
+        peer = start(_answer, broker)
+        lead(channel, "q")
+        waits = []
+        readiness = channel.core.readiness
+        wait = readiness.wait
+
+        def noted(wanted: int, timeout: float | None) -> int:
+            waits.append(wanted)
+            return wait(wanted, timeout)
+
+        readiness.wait = noted
+        body = bytes(32_000_000)
+
+        def has_waited() -> bool:
+            channel.basic_publish(body, routing_key="q", mandatory=False)
+            ask(channel, "q")
+            return any(wanted & WRITE for wanted in waits)
+
+        eventually(has_waited)
+        assert sum(1 for wanted in waits if wanted & WRITE) < 2000
+        channel.core.abort()
+        peer.result(SECONDS)
 
 
 def test_without_poll(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -494,6 +494,8 @@ class Engine(Receiver):
                                 self._close_left(readiness)
                             return
                 self._sleeping = False
+                if ready & WRITE:
+                    self.flush(reads=True)
                 if ready & READ or self._stream.has_early:
                     self._receive()
                     if waiter.done:

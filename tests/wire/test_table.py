@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import OrderedDict
 from datetime import UTC, datetime
@@ -221,3 +222,65 @@ def test_random_bytes_are_a_table_or_a_decode_error(raw):
             assert isinstance(table, dict)
         else:
             assert 0 <= error.offset <= len(data)
+
+
+ORDINARY = frozenset({int, bool, type(None)})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"a": 1, "b": True, "c": None, "d": "text", "": ""},
+        {"list": [1, "text", None, [], {"in": [True]}], "table": {"in": {"in": 1}}},
+    ],
+    ids=str,
+)
+def test_plain_tables(table):
+    assert wire.is_plain_table(table, ORDINARY)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        None,
+        [],
+        OrderedDict(a=1),
+        {"\u00e4": 1},
+        {b"a": 1},
+        {1: 1},
+        {"a": "\u00e4"},
+        {"a": b""},
+        {"a": 1.0},
+        {"a": (1,)},
+        {"a": IntEnum("Kind", "ONE").ONE},
+        {"a": [1, ["\ud800"]]},
+        {"a": {"b": {"c": 1.0}}},
+    ],
+    ids=ascii,
+)
+def test_tables_that_are_not_plain(table):
+    assert not wire.is_plain_table(table, ORDINARY)
+
+
+def test_a_table_that_is_too_deep_is_not_plain():
+    assert wire.is_plain_table({"a": {"b": 1}}, ORDINARY, 2)
+    assert not wire.is_plain_table({"a": {"b": 1}}, ORDINARY, 1)
+    assert not wire.is_plain_table({"a": [1]}, ORDINARY, 1)
+    itself = {}
+    itself["self"] = itself
+    assert not wire.is_plain_table(itself, ORDINARY)
+
+
+def test_a_class_with_a_hash_of_its_own_is_asked_for_it():
+    class Odd(type):
+        def __hash__(cls):
+            table.clear()
+            return 1
+
+    class Value(metaclass=Odd):
+        pass
+
+    table = {"a": Value(), "b": 1}
+    with contextlib.suppress(RuntimeError):  # the dict changes while it is looked at
+        assert not wire.is_plain_table(table, ORDINARY)

@@ -168,6 +168,8 @@ def test_tables(table, faults):
     raw = damaged(pure.encode_table(table), faults)
     same("decode_table", raw)
     same("decode_table", b"###" + raw, 3)
+    for kinds in (frozenset(), frozenset({int, bool, float, type(None), str, datetime})):
+        same("is_plain_table", table, kinds)
 
 
 @examples
@@ -207,6 +209,7 @@ def test_depths(max_depth):
                 raw = pure.encode_table({"t": table})
                 same("decode_table", raw, max_depth=max_depth)
             same("encode_table", {"t": table}, name="x", max_depth=max_depth)
+            same("is_plain_table", {"t": table}, frozenset({int}), max_depth)
             table = [table] if level % 2 else {"k": table}
 
 

@@ -20,6 +20,7 @@ from .codec import (
     encode_reject,
     encode_return,
     encode_table,
+    is_plain_table,
     maker,
 )
 from .codec import codec as CODEC
@@ -126,6 +127,7 @@ from .methods import (
 from .properties import (
     PROPERTY_NAMES,
     Properties,
+    properties_maker,
 )
 from .table import (
     MAX_DEPTH,
@@ -255,6 +257,8 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "is_plain_table",
     "maker",
     "malformed_text",
+    "properties_maker",
 ]

@@ -78,6 +78,7 @@ cdef extern from *:
     Py_ssize_t leveret_slot_offset(object) noexcept
 
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) noexcept
+    bint PyUnicode_IS_ASCII(object) noexcept
     # without `except`: of an int it has no error but the overflow
     long long PyLong_AsLongLongAndOverflow(object, int*) noexcept
     # without `except`: the error is cleared, and the twin in Python words it

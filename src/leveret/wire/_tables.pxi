@@ -212,6 +212,60 @@ def encode_table(table, *, name="table", max_depth=_table.MAX_DEPTH):
     return _table.encode_table(table, name=name, max_depth=max_depth)
 
 
+# -- looking at what is to be encoded -----------------------------------------------------------
+
+# Nothing here calls code of others, so that nothing changes meanwhile: references are borrowed. A
+# class of another metaclass might have a hash of its own, and is left to the twin.
+
+cdef bint is_plain_value(PyObject* value, object kinds, int depth) except -1:
+    cdef object kind = type(<object>value)
+    cdef Py_ssize_t at
+    if type(kind) is not type:
+        raise _Unusual
+    if PySet_Contains(kinds, kind):
+        return True
+    if kind is str:
+        return PyUnicode_IS_ASCII(<object>value)
+    if kind is dict:
+        return is_plain_mapping(<object>value, kinds, depth)
+    if kind is not list or depth <= 0:
+        return False
+    for at in range(PyList_GET_SIZE(<object>value)):
+        if not is_plain_value(PyList_GET_ITEM(<object>value, at), kinds, depth - 1):
+            return False
+    return True
+
+
+cdef bint is_plain_mapping(object table, object kinds, int depth) except -1:
+    cdef Py_ssize_t pos = 0
+    cdef PyObject* key
+    cdef PyObject* value
+    if depth <= 0:
+        return False
+    while PyDict_Next(table, &pos, &key, &value):
+        if type(<object>key) is not str or not PyUnicode_IS_ASCII(<object>key):
+            return False
+        if not is_plain_value(value, kinds, depth - 1):
+            return False
+    return True
+
+
+def is_plain_table(table, kinds, max_depth=_table.MAX_DEPTH):
+    """`pure.is_plain_table`."""
+    cdef int64_t depth
+    if (
+        type(table) is dict
+        and type(kinds) is frozenset
+        and as_size(max_depth, &depth)
+        and depth <= DEPTH_MAX
+    ):
+        try:
+            return is_plain_mapping(table, kinds, <int>depth)
+        except _Unusual:
+            pass
+    return _table.is_plain_table(table, kinds, max_depth)
+
+
 # -- decoding -----------------------------------------------------------------------------------
 
 cdef struct Reader:

@@ -26,6 +26,7 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "is_plain_table",
     "maker",
 ]
 
@@ -71,6 +72,7 @@ if codec == "compiled":
         encode_reject,
         encode_return,
         encode_table,
+        is_plain_table,
         maker,
     )
 else:
@@ -89,7 +91,8 @@ else:
         encode_reject,
         encode_return,
         encode_table,
+        is_plain_table,
         maker,
     )
 
-use_for_properties(encode_properties, decode_properties)
+use_for_properties(encode_properties, decode_properties, maker)

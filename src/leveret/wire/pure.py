@@ -19,7 +19,7 @@ from .encoders import (
 from .frames import claim_run, decode_frames
 from .making import maker
 from .properties import decode_properties, encode_properties
-from .table import decode_table, encode_table
+from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
     "claim_run",
@@ -36,5 +36,6 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "is_plain_table",
     "maker",
 ]

@@ -32,7 +32,7 @@ import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from ..exceptions import DecodeError, EncodeError
 
@@ -53,6 +53,7 @@ __all__ = [
     "encode_table",
     "encode_timestamp",
     "encode_value",
+    "is_plain_table",
     "read_table",
 ]
 
@@ -158,6 +159,36 @@ class _Unencodable(Exception):
     def __init__(self, words: str) -> None:
         super().__init__(words)
         self.path = ""
+
+
+def is_plain_table(table: object, kinds: frozenset[type], max_depth: int = MAX_DEPTH) -> bool:
+    """Whether a table holds nothing but ordinary values, for who has other rules for the rest.
+
+    True where it is a dict, its keys and strings are ASCII, and its other values of these very
+    types, or such dicts and lists of all these, no deeper than `max_depth`.
+
+    Args:
+        kinds: types whose values are ordinary; str among them makes every string one.
+    """
+    if type(table) is not dict or max_depth <= 0:
+        return False
+    for key, value in table.items():
+        if type(key) is not str or not key.isascii():
+            return False
+        if type(value) not in kinds and not _is_plain(value, kinds, max_depth - 1):
+            return False
+    return True
+
+
+def _is_plain(value: Any, kinds: frozenset[type], max_depth: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is dict:
+        return is_plain_table(value, kinds, max_depth)
+    if kind is not list or max_depth <= 0:
+        return False
+    return all(type(item) in kinds or _is_plain(item, kinds, max_depth - 1) for item in value)
 
 
 def encode_table(

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import compress
 from typing import Any
 
 from leveret import wire
@@ -41,28 +42,6 @@ _LENGTHS = {"s": struct.Struct(">B"), "S": struct.Struct(">I"), "x": struct.Stru
 
 _SENT_AS_THEY_ARE: frozenset[type] = frozenset({int, bool, float, type(None), Decimal})
 _AS_THEY_ARE: frozenset[type] = _SENT_AS_THEY_ARE | {str, bytes}
-
-
-def _is_plain(table: dict[Any, Any], kinds: frozenset[type]) -> bool:
-    """Whether a table is the same to py-amqp and to `wire`, which most are: they need no other.
-
-    Its keys and strings are ASCII, and its values else of these types, or tables and lists of them.
-    """
-    for key, value in table.items():
-        if type(key) is not str or not key.isascii():
-            return False
-        kind = type(value)
-        if kind in kinds:
-            continue
-        if kind is str:
-            plain = value.isascii()
-        elif kind is dict:
-            plain = _is_plain(value, kinds)
-        else:
-            plain = kind is list and kinds.issuperset(map(type, value))
-        if not plain:
-            return False
-    return True
 
 
 def _text(value: str | bytes) -> str:
@@ -100,7 +79,7 @@ def _item_to_wire(key: Any, value: Any) -> Any:
 
 
 def _table_to_wire(table: Mapping[Any, Any]) -> dict[str, Any]:
-    if type(table) is dict and _is_plain(table, _SENT_AS_THEY_ARE):
+    if type(table) is dict and wire.is_plain_table(table, _SENT_AS_THEY_ARE):
         return table
     return {_text(key): _item_to_wire(key, value) for key, value in table.items()}
 
@@ -134,7 +113,7 @@ def _from_wire(value: Any) -> Any:
 
 def table_from_wire(table: Mapping[str, Any]) -> dict[Any, Any]:
     """A decoded table with py-amqp's values: the same one, where it has no others."""
-    if type(table) is dict and _is_plain(table, _AS_THEY_ARE):
+    if type(table) is dict and wire.is_plain_table(table, _AS_THEY_ARE):
         return table
     out: dict[Any, Any] = {}
     for key, value in table.items():
@@ -273,6 +252,12 @@ _NAMES = tuple(
 )
 _KNOWN = dict(zip(_NAMES, wire.PROPERTY_NAMES, strict=True))
 
+_Plan = tuple[tuple[str, ...], tuple[bool, ...]]
+# By the flags of encoded properties: the names that they mean, and which of all these are.
+_plans: dict[bytes, _Plan] = {}
+# By the names that are to be encoded; few combinations occur. Each is cleared when full.
+_makers: dict[tuple[str, ...], Callable[..., wire.Properties]] = {}
+
 # Properties without headers repeat from message to message: decoded once. Cleared when full.
 _seen: dict[bytes, dict[str, Any]] = {}
 _SEEN_MAX = 256
@@ -295,8 +280,8 @@ def decode_properties(raw: bytes) -> dict[str, Any]:
     if found is not None:
         return found.copy()
     properties = wire.Properties.decode(raw)
-    given = zip(_NAMES, properties.values(), strict=True)
-    values = {name: value for name, value in given if value is not None}
+    names, given = _plans.get(raw[:2]) or _learn_plan(raw, properties)
+    values = dict(zip(names, compress(properties.values(), given), strict=True))
     if "timestamp" in values:
         seconds = calendar.timegm(values["timestamp"].utctimetuple())
         if seconds >= _LAST_SECOND:  # some publishers send milliseconds
@@ -311,6 +296,14 @@ def decode_properties(raw: bytes) -> dict[str, Any]:
     return values
 
 
+def _learn_plan(raw: bytes, properties: wire.Properties) -> _Plan:
+    given = tuple(value is not None for value in properties.values())
+    if len(_plans) >= _SEEN_MAX:
+        _plans.clear()
+    plan = _plans[raw[:2]] = tuple(compress(_NAMES, given)), given
+    return plan
+
+
 def encode_properties(values: Mapping[str, Any]) -> bytes:
     """The opposite of `decode_properties`; None and unknown names are not sent.
 
@@ -319,6 +312,33 @@ def encode_properties(values: Mapping[str, Any]) -> bytes:
     """
     if not values:
         return NO_PROPERTIES
+    headers = values.get("application_headers")
+    if headers is None or wire.is_plain_table(headers, _SENT_AS_THEY_ARE):
+        names = tuple(values)
+        make = _makers.get(names) or _learn_maker(names)
+        if make is not None:
+            try:
+                raw: bytes = make(*values.values()).encode()
+            except (EncodeError, UnicodeError):
+                pass
+            else:
+                return raw
+    return _encode_slowly(values)
+
+
+def _learn_maker(names: tuple[str, ...]) -> Callable[..., wire.Properties] | None:
+    """What makes properties of values with these names in this order; None for a longer way."""
+    if "timestamp" in names or not _KNOWN.keys() >= set(names):
+        return None
+    if len(_makers) >= _SEEN_MAX:
+        _makers.clear()
+    slots = [_KNOWN[name] for name in names]
+    make = _makers[names] = wire.properties_maker(slots)
+    return make
+
+
+def _encode_slowly(values: Mapping[str, Any]) -> bytes:
+    """As `encode_properties`, whatever the values are."""
     given = {_KNOWN[name]: value for name, value in values.items() if name in _KNOWN}
     stamp = given.get("timestamp")
     if stamp is not None:

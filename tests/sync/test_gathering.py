@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 import leveret
-from leveret import wire
+from leveret import protocol, wire
 from leveret.sync import engine
 
 from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
@@ -87,13 +87,13 @@ def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(engine, "GATHER", FOREVER)
     monkeypatch.setattr(engine, "COALESCE", 0.3)
     reads = []
-    receive = engine.Engine._received
+    receive = protocol.Connection.receive_data
 
-    def received(self: engine.Engine, data: bytes) -> bool:
+    def received(self: protocol.Connection, data: bytes, now: float) -> None:
         reads.append(len(data))
-        return receive(self, data)
+        receive(self, data, now)
 
-    monkeypatch.setattr(engine.Engine, "_received", received)
+    monkeypatch.setattr(protocol.Connection, "receive_data", received)
     with acking(prefetch=1000) as (broker, tags):
         for last in (4, 8, 12, 16):
             broker.peer.sendall(deliveries(last - 3, last))

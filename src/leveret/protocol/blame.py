@@ -55,33 +55,31 @@ class SentMethods:
     """What was sent on one channel and may yet fail, publishes and acks apart.
 
     Attributes:
-        requests: those without a reply, in order.
+        requests: those without a reply yet, in order.
+        posted: those that get none, since the last request; None where there are none.
     """
 
-    __slots__ = ("_posted", "requests")
+    __slots__ = ("posted", "requests")
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
-        self._posted: deque[wire.Method] | None = None  # after the last request
+        self.posted: deque[wire.Method] | None = None  # after the last request
 
     def add(self, method: wire.Method) -> None:
         """A method without a reply was sent."""
-        if self._posted is None:
-            self._posted = deque(maxlen=RECENT)
-        self._posted.append(method)
+        if self.posted is None:
+            self.posted = deque(maxlen=RECENT)
+        self.posted.append(method)
 
-    def add_request(self, request: Request) -> None:
-        """A method with a reply was sent."""
-        if self._posted is not None:
-            request.posted = self._posted
-            self._posted = None
-        self.requests.append(request)
+    def hand_over(self, request: Request) -> None:
+        """A method with a reply is sent: what was posted was before it."""
+        assert self.posted is not None
+        request.posted = self.posted
+        self.posted = None
 
     def replied(self, index: int) -> Request:
-        """An open request has its reply, and so nothing that was sent before it may fail."""
+        """One behind the first open request has its reply: nothing sent before it may fail."""
         requests = self.requests
-        if not index:
-            return requests.popleft()
         for request in islice(requests, index + 1):
             request.posted = ()
         request = requests[index]
@@ -139,12 +137,12 @@ class SentMethods:
             if not isinstance(request.method, LATE):
                 break
         else:
-            candidates += [method for method in self._posted or () if type(method) is kind]
+            candidates += [method for method in self.posted or () if type(method) is kind]
         if not candidates:
             return []
         quoted = [_quoted(method, text) for method in candidates]
         most = max(quoted)
-        first = self.requests[0].posted if self.requests else self._posted or ()
+        first = self.requests[0].posted if self.requests else self.posted or ()
         if not most and len(first) == RECENT:
             return []  # some may be forgotten
         return [m for m, count in zip(candidates, quoted, strict=True) if count == most]

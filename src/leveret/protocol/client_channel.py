@@ -121,7 +121,9 @@ class ClientChannel(Channel):
         unsettled = self.unsettled
         if unsettled.acked or unsettled.front_count or unsettled.frames:
             self.write_acks()
-        self._connection.write(piece)
+        connection = self._connection
+        connection.out.append(piece)
+        connection.bytes_queued += len(piece)
 
     def write_acks(self) -> None:
         """Queue the acknowledgements that were kept back."""
@@ -134,7 +136,10 @@ class ClientChannel(Channel):
         unheeded: Sequence[str] = ()
         if self._newly_unheeded:
             unheeded, self._newly_unheeded = self._newly_unheeded, []
-        self._sent.add_request(make_request(method, token, owner, unheeded))
+        sent, request = self._sent, make_request(method, token, owner, unheeded)
+        if sent.posted is not None:
+            sent.hand_over(request)
+        sent.requests.append(request)
         self._write(piece)
 
     def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:

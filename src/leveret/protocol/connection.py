@@ -78,6 +78,7 @@ class Connection:
         deaf: after a fault or the end: what is received no longer counts.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
         emit: adds an event. For the parts of this layer.
+        out: what is queued, in pieces. For the parts of this layer.
         incoming: where `receive_data` brings its bytes.
     """
 
@@ -93,7 +94,7 @@ class Connection:
         self.side = side
         self._delivery_class = delivery_class
         self._heartbeat: Heartbeat | None = None
-        self._out: Pieces = []
+        self.out: Pieces = []
         self._out_start = 0
         self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
@@ -279,7 +280,7 @@ class Connection:
 
     def write(self, piece: bytes) -> None:
         """Queue bytes. For the parts of this layer."""
-        self._out.append(piece)
+        self.out.append(piece)
         self.bytes_queued += len(piece)
 
     def write_last(self, channel: ServerChannel | None, piece: bytes) -> None:
@@ -302,22 +303,22 @@ class Connection:
 
     def _clear_out(self, start: int) -> None:
         """Give up what is queued from the piece at `start` on."""
-        self.bytes_queued -= sum(len(piece) for piece in self._out[max(start, self._out_start) :])
-        del self._out[start:]
+        self.bytes_queued -= sum(len(piece) for piece in self.out[max(start, self._out_start) :])
+        del self.out[start:]
         if not start:
             self._out_start = 0
 
     def _drop_unsent(self) -> None:
         """Give up the frames of which no byte was taken: the peer does not read them any more."""
-        self._clear_out(first_untouched(self._out, self._out_start))
+        self._clear_out(first_untouched(self.out, self._out_start))
 
     def write_content(self, content: bytes | list[bytes | memoryview]) -> None:
         """Queue a whole content. For the parts of this layer."""
         if isinstance(content, bytes):
-            self._out.append(content)
+            self.out.append(content)
             self.bytes_queued += len(content)
         else:
-            self._out += content
+            self.out += content
             self.bytes_queued += sum(len(piece) for piece in content)
 
     def acks_waiting(self, channel: ClientChannel) -> None:
@@ -329,7 +330,7 @@ class Connection:
 
     def acks_may_wait(self) -> bool:
         """Whether all that there is to send are acks that the broker does not need yet."""
-        if self._out or self._farewells or len(self._acking) > ACKING_MAX:
+        if self.out or self._farewells or len(self._acking) > ACKING_MAX:
             return False
         acking = tuple(self._acking)  # other threads may be adding to it
         return all(channel.unsettled.may_wait() for channel in acking)
@@ -338,7 +339,7 @@ class Connection:
         """As `data_to_send`, for a transport that can send pieces: large ones are not joined."""
         if self.bytes_queued - self.bytes_sent <= JOINED or self._acking or self._farewells:
             return self.data_to_send()
-        stop, size = cut_chunk(self._out, self._out_start)
+        stop, size = cut_chunk(self.out, self._out_start)
         if size < (stop - self._out_start) * JOINED // 4:
             return self.data_to_send()
         return self._take(stop, size)
@@ -352,7 +353,7 @@ class Connection:
             self.data_to_send_acks()
         if self._farewells:
             self._write_farewells()
-        out = self._out
+        out = self.out
         if not out:
             return b""
         if self.bytes_queued - self.bytes_sent <= CHUNK:
@@ -365,7 +366,7 @@ class Connection:
 
     def _take(self, stop: int, size: int) -> Pieces:
         """The queued pieces up to `stop`, which have `size` bytes."""
-        out = self._out
+        out = self.out
         pieces = out[self._out_start : stop]
         self._out_start = stop
         if (stop > 4096 and stop * 2 > len(out)) or stop == len(out):
@@ -376,7 +377,7 @@ class Connection:
 
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send()` would give something."""
-        return bool(self._out) or bool(self._acking) or bool(self._farewells)
+        return bool(self.out) or bool(self._acking) or bool(self._farewells)
 
     def bytes_waiting(self) -> int:
         """How many queued bytes were not taken yet."""

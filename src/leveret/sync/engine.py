@@ -477,13 +477,12 @@ class Engine(Receiver):
                 if wanted & SEND:
                     self.flush(reads=True)
                     continue
-                if self._gathers and self._is_stream() and wanted == READ:
-                    wanted, timeout, coalesced = 0, COALESCE, READ
-                else:
-                    coalesced = 0
                 rested = False
                 self._resting = True
-                ready = readiness.wait(wanted, timeout) | coalesced
+                if self._gathers and wanted == READ and self._is_stream():
+                    ready = readiness.wait(0, COALESCE) | READ
+                else:
+                    ready = readiness.wait(wanted, timeout)
                 self._resting = False
                 rested = True
                 if self._relieves or self._led_for is not led_for:

@@ -35,43 +35,35 @@ class Receiver(Sender):
             while True:
                 in_body = incoming.in_body
                 space = incoming.space() if in_body and not self._encrypted else None
-                if space is None:
+                if space is not None:
+                    count = stream.receive_into(space)
+                    data = None if count is None else b""
+                else:
+                    count = 0
                     data = stream.receive(BETWEEN if in_body else self._room)
-                    if data is None:
-                        self._streak = 0
-                        return
-                    if self._received(data) or not incoming.in_body:
-                        return
-                    continue
-                count = stream.receive_into(space)
-                if count is None:
-                    return
-                if not count:
-                    self._received(b"")
+                if data is None:
+                    self._streak = 0
                     return
                 with self.lock:
-                    connection.body_filled(count, time.monotonic())
+                    before = self.delivered
+                    if count:
+                        connection.body_filled(count, time.monotonic())
+                    elif data:
+                        self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
+                        connection.receive_data(data, time.monotonic())
+                    else:
+                        connection.receive_eof(time.monotonic())
                     if self.dispatch():
+                        self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
                         return
+                if not incoming.in_body:
+                    return
         except Exception:
             raise
         except BaseException as error:  # from a signal handler, where a caller's thread reads
             with self.lock:
                 self._interrupted(error)
             raise
-
-    def _received(self, data: bytes) -> bool:
-        """Bytes have come, or the end; whether somebody was told of something."""
-        self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
-        with self.lock:
-            before = self.delivered
-            if data:
-                self.protocol.receive_data(data, time.monotonic())
-            else:
-                self.protocol.receive_eof(time.monotonic())
-            dispatched = self.dispatch()
-            self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
-        return dispatched
 
     def _receive_last_words(self) -> None:
         """Sending has failed: what the broker said before, such as why it closes, still counts."""

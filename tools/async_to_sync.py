@@ -41,6 +41,8 @@ TEXTS = {
     ),
     "from collections.abc import Awaitable, Callable": "from collections.abc import Callable",
     "Awaitable[object] | object": "object",
+    "from .connecting import open_core\n": "",
+    "from .transport import Core\n": "from .transport import Core, open_core\n",
 }
 TEST_TEXTS = {
     "import leveret.asyncio as client": "import leveret as client",

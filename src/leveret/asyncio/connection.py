@@ -11,8 +11,9 @@ from ..client.deadline import Deadline
 from ..client.parameters import DEFAULT_URL, Options, Parameters, parse_url
 from ..exceptions import LeveretError, NotAllowed
 from .channel import Channel
+from .connecting import open_core
 from .opening import opening
-from .transport import Core, open_core
+from .transport import Core
 
 __all__ = ["Connection", "connect"]
 

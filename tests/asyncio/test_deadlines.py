@@ -9,7 +9,7 @@ import time
 import pytest
 
 import leveret.asyncio
-from leveret.asyncio.waiter import Deadlines, Waiter
+from leveret.asyncio.waiter import Deadlines, Waiter, Wakes
 from leveret.broker import AsyncBroker
 from leveret.client.deadline import Deadline
 from leveret.exceptions import DeadlineExceeded
@@ -21,7 +21,8 @@ LONG = 60.0
 async def expiry(deadlines: Deadlines, timeout: float) -> float:
     """How long a wait with this timeout takes, in seconds."""
     begun = time.monotonic()
-    waiter = Waiter(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    waiter = Waiter(loop, Wakes(loop))
     deadlines.add(waiter, Deadline(timeout), "the test")
     try:
         with pytest.raises(DeadlineExceeded, match="the test did not end within"):
@@ -52,7 +53,7 @@ async def test_a_shorter_one_comes_later() -> None:
 
 async def test_what_has_ended_is_forgotten() -> None:
     deadlines = Deadlines(asyncio.get_running_loop())
-    waiter = Waiter(asyncio.get_running_loop())
+    waiter = Waiter(loop := asyncio.get_running_loop(), Wakes(loop))
     deadlines.add(waiter, Deadline(0.01), "the test")
     waiter.set_result("here")
     assert await expiry(deadlines, 0.02) <= LATE

@@ -23,7 +23,8 @@ from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
 from ..exceptions import ConnectionLost, LeveretError, LocalProtocolError
-from .waiter import Deadlines, Waiter
+from .gathering import Gathering
+from .waiter import Deadlines, Waiter, Wakes
 
 __all__ = ["Core", "Waiter", "spawn"]
 
@@ -32,6 +33,7 @@ logger = logging.getLogger("leveret.asyncio")
 READ_SIZE = 65536  # bytes read at a time, at most; each connection keeps as much
 BETWEEN = 4096  # the same, between two frames of a large body
 LARGE = 65536  # bytes that are given to a transport as a view: it copies the rest of a send once
+GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 NO_BUFFER = memoryview(b"")
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
@@ -63,6 +65,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
         super().__init__(parameters, options)
+        self._incoming = self.protocol.incoming
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         # a view: TLS would lose what it reads into slices of a bytearray (python/cpython#156275)
@@ -70,10 +73,13 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._into_body = False  # the next bytes were asked into their place in a body
         self._paused = False
         self._flush_scheduled = False
-        self._will_send = False  # tasks were woken that are likely to send
         self._timer: asyncio.TimerHandle | None = None
+        self._gather_until = 0.0  # acks that may wait do
+        self._gather_timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._full: set[Subscription] = set()
+        self._wakes = Wakes(self._loop)
+        self._gathering = Gathering(self._loop, None)
         self._deadlines = Deadlines(self._loop)
         self._waiting = 0  # tasks that wait for an answer of the broker
         self._reading = True
@@ -89,34 +95,46 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
         # what waits, waits in the protocol: there it is copied once, and known not to have left
         self._transport.set_write_buffer_limits(high=1)
+        self._gathering = Gathering(self._loop, transport.get_extra_info("socket"))
         self.protocol.initiate(self._loop.time())
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes from the broker: in its place, where that is a large body."""
-        if not self.protocol.in_body:
+        if not self._incoming.in_body:
             return self._buffer
-        space = self.protocol.body_space()
+        space = self._incoming.space()
         self._into_body = space is not None
         return self._buffer[:BETWEEN] if space is None else space
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the broker."""
+        now = self._loop.time()
         if self._into_body:
             self._into_body = False
-            self.protocol.body_filled(nbytes, self._loop.time())
-            if not self.dispatch():
-                return
+            self.protocol.body_filled(nbytes, now)
         else:
-            self.protocol.receive_data(bytes(self._buffer[:nbytes]), self._loop.time())
+            self.protocol.receive_data(bytes(self._buffer[:nbytes]), now)
+        self._wakes.kept = []
+        before = self.delivered
+        try:
             self.dispatch()
-        if self.protocol.has_data_to_send():
-            self._flush()
-        if self._will_send:  # after the tasks that were woken, in the same turn
-            self._will_send = False
-            self.flush_soon()
+        finally:
+            idle = self._run_woken(now)
+        deliveries = self.delivered - before
+        if deliveries or self._gathering.low > 1:
+            self._gathering.has_read(nbytes, deliveries, now, idle and not self._waiting)
         if self._timer is None:
             self._arm_timer()
+
+    def _run_woken(self, now: float) -> bool:
+        """Run the tasks that were woken, and send; True as `_flush_due`."""
+        self._flush_scheduled = True  # the tasks need not schedule what follows them
+        try:
+            self._wakes.run()
+        finally:
+            idle = self._flush_due(now)
+        return idle
 
     def eof_received(self) -> None:
         """The broker ended its side; the transport closes itself."""
@@ -131,8 +149,10 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self.protocol.connection_lost(error)
         self.dispatch()
         self._deadlines.tidy()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._gather_timer):
+            if timer is not None:
+                timer.cancel()
+        self._gathering.stop()
         self._transport = None
         self._buffer = NO_BUFFER  # the garbage collector may take its time
         if not self._closed.done():
@@ -149,18 +169,44 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     # -- bytes and time --------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def _flush(self, now: float | None = None) -> None:
         self._flush_scheduled = False
-        transport = self._transport
+        transport, connection = self._transport, self.protocol
+        if now is None:
+            now = self._loop.time()
         if transport is None:
             return
         while not self._paused:
-            data = self.protocol.data_to_send()
+            data = connection.data_to_send()
             if not data:
                 break
             transport.write(data if len(data) < LARGE else memoryview(data))
+            self._gather_until = now + GATHER
+            if connection.bytes_sent == connection.bytes_queued:
+                break
         if self.held:
             self.wake_if_drained()
+
+    def _flush_due(self, now: float | None = None) -> bool:
+        """Flush what should not wait: acks that follow others may, while they are few.
+
+        Returns:
+            Whether there was nothing else.
+        """
+        if now is None:
+            now = self._loop.time()
+        idle = self.protocol.acks_may_wait()
+        if not idle or self._gather_until <= now:
+            self._flush(now)
+            return idle
+        self._flush_scheduled = False
+        if self._gather_timer is None and self.protocol.has_data_to_send():
+            self._gather_timer = self._loop.call_at(self._gather_until, self._gathered)
+        return True
+
+    def _gathered(self) -> None:
+        self._gather_timer = None
+        self._flush_due()
 
     def flush_soon(self) -> None:
         """What was queued leaves at the end of this turn of the loop.
@@ -170,7 +216,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         """
         if not self._flush_scheduled:
             self._check_loop()
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush_due)
             self._flush_scheduled = True
 
     def _check_loop(self) -> None:
@@ -183,7 +229,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     def _make_waiter(self) -> Waiter:
         self._check_loop()
-        return Waiter(self._loop)
+        return Waiter(self._loop, self._wakes)
 
     def _arm_timer(self) -> None:
         at = self.protocol.next_deadline()
@@ -217,14 +263,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(LINGER, self._transport.abort)
-
-    def _on_deliveries(self, event: protocol.Deliveries) -> None:
-        super()._on_deliveries(event)
-        self._will_send = True
-
-    def _on_outcomes(self, event: protocol.Outcomes) -> None:
-        super()._on_outcomes(event)
-        self._will_send = True
 
     def pause_receiving(self, consumer: Subscription) -> None:
         """See `BaseCore`."""
@@ -328,6 +366,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             self._deadlines.add(waiter, deadline, operation)
         if reads:
             self._waiting += 1
+            if self._gathering.low > 1:
+                self._gathering.stop()
             if self._full:
                 self._set_reading()
         try:

@@ -1,16 +1,72 @@
-"""One task that waits for one result, and the deadlines of all that wait on a connection."""
+"""One task that waits for one result; and of all that wait on a connection, their deadlines and
+how they are woken.
+
+A future wakes its task by a callback in the next turn of the loop: another look at the sockets,
+between what was received and the task that it is for. So while bytes are received, the tasks that
+they wake are kept, and then run at once (`Wakes`), still in the turn that has read: what they send
+leaves in it, too, and a round trip is three system calls instead of four.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
 
 from ..client.deadline import Deadline
 
-__all__ = ["Deadlines", "Waiter"]
+__all__ = ["Deadlines", "Waiter", "Wakes"]
 
 LOOK = 1e-6  # seconds between two looks at the deadlines, a waiter; a look takes a tenth of it
+
+
+_add_done_callback = asyncio.Future.add_done_callback
+
+
+class _Future(asyncio.Future[object]):
+    """A future that knows what wakes the task that awaits it; nothing, as long as none does."""
+
+    wakeup: Any = None
+    context: Any = None
+
+    def add_done_callback(
+        self, fn: Callable[[Any], object], /, *, context: Context | None = None
+    ) -> None:
+        """See `asyncio.Future`; a task calls it with what wakes it."""
+        if context is not None:
+            self.wakeup, self.context = fn, context
+        _add_done_callback(self, fn, context=context)
+
+
+class Wakes:
+    """Tasks that are to be run together.
+
+    Attributes:
+        kept: what those await that have their result; None while each is woken by the loop.
+    """
+
+    __slots__ = ("_loop", "kept")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.kept: list[_Future] | None = None
+
+    def run(self) -> None:
+        """Run the tasks that were kept, one after the other; those that they wake are not kept."""
+        kept, self.kept = self.kept, None
+        if not kept:
+            return
+        rest = iter(kept)
+        try:
+            if asyncio.current_task(self._loop) is None:  # a task cannot run within another
+                for future in rest:
+                    future.context.run(future.wakeup, future)
+        finally:  # KeyboardInterrupt and SystemExit come through a task
+            for future in rest:
+                self._loop.call_soon(future.wakeup, future, context=future.context)
 
 
 class Waiter:
@@ -21,17 +77,22 @@ class Waiter:
         abandoned: the task has gone.
     """
 
-    __slots__ = ("abandoned", "future")
+    __slots__ = ("_wakes", "abandoned", "future")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[object] = loop.create_future()
+    def __init__(self, loop: asyncio.AbstractEventLoop, wakes: Wakes) -> None:
+        self.future = _Future(loop=loop)
+        self._wakes = wakes
         self.abandoned = False
 
     def set_result(self, value: object) -> bool:
         """Wake it with a value; False if it was cancelled or is late, but had no turn since."""
-        if self.future.done():
+        future = self.future
+        if future.done():
             return False
-        self.future.set_result(value)
+        if self._wakes.kept is not None and future.wakeup is not None:
+            future.remove_done_callback(future.wakeup)
+            self._wakes.kept.append(future)
+        future.set_result(value)
         return True
 
     def set_error(self, error: BaseException) -> None:

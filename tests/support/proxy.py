@@ -43,6 +43,7 @@ class Proxy:
         self._to_client = threading.Event()
         self._to_broker.set()
         self._to_client.set()
+        self._holds = threading.Event()
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._closing = False
@@ -71,7 +72,12 @@ class Proxy:
 
     def hold_to_broker(self) -> None:
         """Pass nothing more on to the broker."""
+        self._holds.clear()
         self._to_broker.clear()
+
+    def wait_for_held(self, timeout: float) -> bool:
+        """Wait until something for the broker is held back; whether it is."""
+        return self._holds.wait(timeout)
 
     def hold_to_client(self) -> None:
         """Pass nothing more on to the client."""
@@ -132,6 +138,8 @@ class Proxy:
             while True:
                 if not select.select([source], [], [], 0.5)[0]:
                     continue
+                if gate is self._to_broker and not gate.is_set():
+                    self._holds.set()
                 gate.wait()
                 data = source.recv(PIECE)
                 if not data:

@@ -44,7 +44,17 @@ def stream(sock: socket.socket, size: int = 1000, every: float = PAUSE / 2) -> G
 
 async def test_what_comes_in_a_pause_is_waited_for(sock: socket.socket) -> None:
     stream(sock, size=1000, every=PAUSE / 2)
-    assert low(sock) == 1024  # a power of two, not above 2,000
+    assert low(sock) == pytest.approx(2000, rel=0.01)
+
+
+async def test_a_little_more_or_less_is_no_reason_to_ask_anew(sock: socket.socket) -> None:
+    gathering = stream(sock, size=1000, every=PAUSE / 2)
+    now = asyncio.get_running_loop().time()
+    for number, size in enumerate((1800, 3000, 1300), 1):
+        gathering.has_read(size, MANY, now + number * PAUSE, free=True)
+        assert low(sock) == pytest.approx(2000, rel=0.01)
+    gathering.has_read(900, MANY, now + 4 * PAUSE, free=True)
+    assert low(sock) == pytest.approx(900, rel=0.01)
 
 
 async def test_not_for_more_than_there_is_room_for(sock: socket.socket) -> None:

@@ -17,8 +17,8 @@ __all__ = ["Gathering"]
 
 MANY = 4  # deliveries in one read
 STREAM = 4  # reads in a row that brought many: the broker has more
-PAUSE = 0.001  # seconds between two reads of a stream
-PATIENCE = 2 * PAUSE
+PAUSE = 0.002  # seconds between two reads of a stream
+PATIENCE = 0.003  # seconds in which they must come
 LARGEST = 32768  # bytes that are waited for
 
 _OPTION = getattr(socket, "SO_RCVLOWAT", None)
@@ -60,7 +60,8 @@ class Gathering:
                 self.stop()
             return
         wanted = min(LARGEST, size if since <= PAUSE / 16 else int(size * PAUSE / since))
-        self._set(1 << max(0, wanted.bit_length() - 1))
+        if not self.low <= 2 * wanted <= 4 * self.low:  # each change is a system call
+            self._set(max(1, wanted))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(now + PATIENCE, self._give_up)

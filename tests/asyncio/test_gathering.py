@@ -122,8 +122,9 @@ async def test_a_stream_comes_whole_and_its_acks_leave(prefetch: int) -> None:
             delivery = await consumer.get()
             assert delivery.body == b"%d" % number
             delivery.ack()
-        protocol = core_of(consumer).protocol
-        await eventually(lambda: not protocol.has_data_to_send())
+        core = core_of(consumer)
+        await eventually(lambda: not core.protocol.has_data_to_send())
+        assert core._streamed == (0 if prefetch == 5 else 5000)
 
 
 async def test_acks_that_follow_others_wait_but_not_for_long() -> None:

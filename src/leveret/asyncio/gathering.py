@@ -47,6 +47,8 @@ class Gathering:
     def has_read(self, size: int, deliveries: int, now: float, free: bool) -> None:
         """After each read that brought deliveries, and after each while `low` is more than 1.
 
+        Deliveries to consumers with a small prefetch do not count: it ends before a pause does.
+
         Args:
             size: bytes it brought.
             deliveries: how many it brought.
@@ -59,7 +61,8 @@ class Gathering:
             if self.low > 1:
                 self.stop()
             return
-        wanted = min(LARGEST, size if since <= PAUSE / 16 else int(size * PAUSE / since))
+        # no more than twice as much: the prefetch is no bound that this could run into
+        wanted = min(LARGEST, int(size * PAUSE / max(since, PAUSE / 2)))
         if not self.low <= 2 * wanted <= 4 * self.low:  # each change is a system call
             self._set(max(1, wanted))
         if self._timer is not None:

@@ -26,6 +26,7 @@ BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefe
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
 FIRST_CHECK = 16  # deliveries; their bytes are counted here, and each time they have doubled
 NEVER = sys.maxsize
+AMPLE = 256  # prefetch with which a broker is not held up by reads that come a little later
 
 
 class Subscription:
@@ -82,6 +83,10 @@ class Subscription:
     def is_unlimited(self) -> None:
         """No prefetch bounds what the broker sends: the buffer has to be watched."""
         self.check_at = FIRST_CHECK
+
+    def is_ample(self) -> bool:
+        """Whether the broker sends so many ahead that it need not be asked for each few."""
+        return self.no_ack or self._unsettled.prefetch >= AMPLE
 
     # -- from the protocol -----------------------------------------------------------------
 

@@ -43,6 +43,7 @@ class SettleTracker:
         noted: whether the connection knows that there are acks.
         front_count, frames: what was looked at and has not left: how many of the lowest tags, and
             the frames of the others.
+        prefetch: how many deliveries the broker sends ahead, as far as that is known.
         transactional: whether tx.select was sent.
     """
 
@@ -50,7 +51,6 @@ class SettleTracker:
         "_channel",
         "_floor",
         "_front",
-        "_prefetch",
         "_recovering",
         "_tags",
         "acked",
@@ -59,6 +59,7 @@ class SettleTracker:
         "front_count",
         "gathers",
         "noted",
+        "prefetch",
         "transactional",
     )
 
@@ -71,7 +72,7 @@ class SettleTracker:
         self._front = 0  # the last of the acked tags that were the lowest
         self.front_count = 0
         self.frames: list[bytes] = []  # of the other ones
-        self._prefetch = UNLIMITED
+        self.prefetch = UNLIMITED
         self.acked: list[int] = []
         self.gathers = False
         self.noted = False
@@ -90,15 +91,15 @@ class SettleTracker:
         """basic.qos was sent, with so many deliveries; 0 for no limit. The smallest one counts:
         which consumers have which is not looked at.
         """
-        if 0 < prefetch < self._prefetch:
-            self._prefetch = prefetch
+        if 0 < prefetch < self.prefetch:
+            self.prefetch = prefetch
 
     def may_wait(self) -> bool:
         """Whether the acks kept back are few beside what the prefetch lets the broker send."""
         if self.transactional:
             return False
         acked = len(self.acked)  # which are among the tags still
-        room = self._prefetch - len(self._tags) + acked
+        room = self.prefetch - len(self._tags) + acked
         return (acked + self.front_count + len(self.frames)) * SHARE < room
 
     def is_lost(self, tag: int) -> bool:

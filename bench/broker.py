@@ -12,12 +12,12 @@ import contextlib
 import struct
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import amqp  # type: ignore[import-untyped, unused-ignore]
 
-from bench import peer
+from bench import leftovers, peer
 from bench.address import Address
 from bench.jobs import Job, Kind
 
@@ -77,13 +77,12 @@ def place(url: str, job: Job, messages: int, body: int) -> Iterator[Place]:
         return
     name = f"bench.{uuid.uuid4().hex}"
     here = Place(url, queue=name, exchange=name)
-    with contextlib.closing(connect(url)) as connection:
-        channel = connection.channel()
-        arguments = {"x-queue-type": "classic"}
-        channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+    leftovers.note(name, url)
     try:
         with contextlib.closing(connect(url)) as connection:
             channel = connection.channel()
+            arguments = {"x-queue-type": "classic"}
+            channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
             channel.exchange_declare(name, "fanout", durable=True, auto_delete=False)
             if job.kind is Kind.CONSUME:
                 fill(connection, channel, name, messages, b"x" * body)
@@ -92,10 +91,17 @@ def place(url: str, job: Job, messages: int, body: int) -> Iterator[Place]:
             with contextlib.closing(connect(url)) as connection:
                 check_consumed(connection.channel(), name, messages)
     finally:
-        with contextlib.closing(connect(url)) as connection:
-            channel = connection.channel()
+        delete(url, [name])
+
+
+def delete(url: str, names: Sequence[str]) -> None:
+    """Delete queues and exchanges; those that are not there do not matter."""
+    with contextlib.closing(connect(url)) as connection:
+        channel = connection.channel()
+        for name in names:
             channel.queue_delete(name)
             channel.exchange_delete(name)
+            leftovers.forget(name)
 
 
 def feeds(job: Job, messages: int) -> list[int]:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine
+from bench import leftovers, machine
 from bench.address import Address
 from bench.cli import local_broker
 from bench.report import format_summary, layout
@@ -157,6 +157,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tasks", type=int, default=500, help="in one measurement")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(arguments)
+    leftovers.end_on_sigterm()
     url = Address.parse(options.url or local_broker()).url
     facts = machine.describe()
     print(f"{facts['cpu']}, {facts['cores']} cores, {facts['python']}; load {machine.load()}")

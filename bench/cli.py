@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import claims, machine, native, plot
+from bench import claims, leftovers, machine, native, plot
 from bench.address import Address
 from bench.clients.registry import CLIENTS, Entry
 from bench.jobs import JOBS, Job, Suite
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.show:
         show(read_json(options.show), options.claims)
         return 0
+    leftovers.end_on_sigterm()
     try:
         return run(options)
     except Unusable as error:
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     product = describe_broker(url)
     for note in notes:
         say(note)
+    clear(url)
     load = machine.load()
     wanted = claims.wanted if options.claims else lambda entry, job: True
     steps = list(plan(clients, chosen(options), options.repeats, options.messages, wanted))
@@ -142,6 +144,16 @@ def describe_broker(url: str) -> str:
         return broker.describe(url)
     except broker.ERRORS as error:
         raise Unusable(f"no broker at {url.rpartition('@')[2]}: {error}") from error
+
+
+def clear(url: str) -> None:
+    """Delete what earlier runs have left on the broker."""
+    from bench import broker
+
+    left = leftovers.names(url)
+    if left:
+        say(f"{len(left)} queues and exchanges of earlier runs are deleted")
+        broker.delete(url, left)
 
 
 def say(line: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
-from bench import broker, memory
+from bench import broker, leftovers, memory
 from bench.address import Address
 from bench.jobs import JOBS, Job, Kind
 
@@ -240,6 +240,7 @@ def arguments() -> Iterator[Task]:
     parser.add_argument("--queue", help="filled for a consuming job; made if not given")
     parser.add_argument("--exchange", help="a fanout exchange without bindings")
     options = parser.parse_args()
+    leftovers.end_on_sigterm()
     if (options.queue is None) != (options.exchange is None):
         parser.error("--queue and --exchange go together")
     job = JOBS[options.job]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from leveret import wire
 from leveret.broker.node import Node
@@ -172,3 +172,35 @@ class Peer:
         assert isinstance(answers[0], wire.ConnectionOpenOk), answers
         self.ask(wire.ChannelOpen(), wire.ChannelOpenOk)
         return self
+
+
+def declare(peer: Peer, name: str = "q", **options: bool) -> str:
+    answer = peer.ask(wire.QueueDeclare(name, **options), wire.QueueDeclareOk)
+    return str(answer.queue)
+
+
+def bodies(items: list[Any]) -> list[bytes]:
+    return [item.body for item in items]
+
+
+def refused(peer: Peer, code: int, text: str, class_id: int, method_id: int) -> None:
+    """The channel was closed, the connection lives."""
+    close = peer.one(wire.ChannelClose)
+    assert (close.reply_code, close.reply_text) == (code, text)
+    assert (close.class_id, close.method_id) == (class_id, method_id)
+    peer.send(wire.ChannelCloseOk())
+    peer.ask(wire.ChannelOpen(), wire.ChannelOpenOk)
+
+
+def ended(peer: Peer, code: int, text: str, class_id: int, method_id: int) -> None:
+    """The connection was closed."""
+    close = peer.one(wire.ConnectionClose)
+    assert (close.reply_code, close.reply_text) == (code, text)
+    assert (close.class_id, close.method_id) == (class_id, method_id)
+    peer.send(wire.ConnectionCloseOk(), channel=0)
+    assert peer.closed
+    assert peer.session not in peer.node.sessions
+
+
+def consume(peer: Peer, tag: str = "t", queue: str = "q", **options: Any) -> None:
+    peer.ask(wire.BasicConsume(queue, tag, **options), wire.BasicConsumeOk)

@@ -309,3 +309,43 @@ def _no_warning_of_threads() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
+
+
+GREENLETS = """
+import sys
+from gevent import monkey
+monkey.patch_all({patches})
+import leveret
+try:
+    with leveret.connect(sys.argv[1], timeout=10.0) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare(exclusive=True).queue
+        channel.publish(b"x", routing_key=queue)
+        assert channel.consume(queue).get().body == b"x"
+except leveret.ConfigurationError as error:
+    print(error)
+else:
+    print("works")
+"""
+
+
+@pytest.mark.parametrize(
+    ("patches", "said"),
+    [
+        ("", "works"),
+        ("thread=False, select=False", "works"),
+        ("select=False", "gevent has patched threading, but not select: expected"),
+        ("thread=False", "gevent has patched select, but not threading: expected"),
+    ],
+)
+def test_gevent_patches_threads_and_waiting_or_neither(url: str, patches: str, said: str) -> None:
+    pytest.importorskip("gevent", exc_type=ImportError)
+    ended = subprocess.run(
+        [sys.executable, "-c", GREENLETS.format(patches=patches), url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT,
+    )
+    assert ended.stdout.startswith(said), ended

@@ -4,6 +4,9 @@ A child of `fork` has the parent's sockets but none of its threads. Before the f
 taken, so that no connection is halfway through a change; after it the parent goes on, and the
 child closes its copies of the descriptors without a byte and fails what is waited for. At the
 end of the interpreter each connection is closed in good order, within a bound.
+
+Under gevent, threads are greenlets, and what they wait in has to give way to the others: that is so
+only where both were patched, or neither.
 """
 
 from __future__ import annotations
@@ -11,16 +14,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
 from ..client.deadline import Deadline
-from ..exceptions import LeveretError
+from ..exceptions import ConfigurationError, LeveretError
 
 if TYPE_CHECKING:
     from .transport import Core
 
-__all__ = ["CORES"]
+__all__ = ["CORES", "check_patches"]
 
 EXIT_TIMEOUT = 2.0  # seconds for each connection
 FORK_TIMEOUT = 1.0  # seconds for each lock: a fork is never held up by a connection for long
@@ -28,6 +32,23 @@ FORK_TIMEOUT = 1.0  # seconds for each lock: a fork is never held up by a connec
 CORES: dict[int, weakref.ref[Core]] = {}  # from the start to the end of each I/O thread
 
 _locked: list[Core] = []
+
+
+def check_patches() -> None:
+    """Look whether gevent was asked to patch threads and waiting alike.
+
+    Raises:
+        ConfigurationError: one of the two only; a connection would hang.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return
+    threads, waits = map(monkey.is_module_patched, ("threading", "select"))
+    if threads != waits:
+        done, left = ("threading", "select") if threads else ("select", "threading")
+        raise ConfigurationError(
+            f"gevent has patched {done}, but not {left}: expected monkey.patch_all() with both"
+        )
 
 
 def _cores() -> list[Core]:

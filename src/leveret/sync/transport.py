@@ -18,7 +18,7 @@ from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
 from ..exceptions import LeveretError
 from .engine import LINGER, NOBODY, Engine
-from .processes import CORES
+from .processes import CORES, check_patches
 from .sending import ReenteredError
 from .stream import open_stream
 from .threads import spawn
@@ -324,7 +324,9 @@ def open_core(parameters: Parameters) -> Core:
         ConnectFailed: no address of the host could be connected to, or TLS failed.
         DeadlineExceeded: it took too long.
         PeerError, RemoteProtocolError, ConnectionLost: the handshake failed.
+        ConfigurationError: gevent has patched threads or waiting, but not both.
     """
+    check_patches()
     deadline = Deadline(parameters.connect_timeout)
     source = parameters.credentials
     given = source() if callable(source) else source

@@ -241,7 +241,8 @@ class ClientChannel(Channel):
         if self.unsettled.noted:
             self.write_acks()
         if content.__class__ is bytes:
-            connection.write(content)
+            connection.out.append(content)
+            connection.bytes_queued += len(content)
         else:
             connection.write_content(content)
         if routing_key != self._last_routing_key or exchange != self._last_exchange:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from leveret import wire
 from leveret.exceptions import EncodeError, RemoteProtocolError
 from leveret.protocol import (
+    ChannelState,
     ClientOptions,
     Connection,
     ConnectionClosed,
@@ -324,6 +325,60 @@ def test_a_wrong_end_in_a_place(pair: Pair) -> None:
     pair.client.body_filled(len(space), 0.0)
     error = one(ConnectionClosed, pair.client.events()).error
     assert "0x00 in place of the end of the frame" in str(error)
+
+
+THREE_FRAMES = deliver(1, bytes(390_000), 1, frame_max=131_072)
+SECOND = THREE_FRAMES.index(b"\xce\x03\0\x01", 200) + 1  # where the second frame begins
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [
+        (-1, 0, "0x00 in place of the end of the frame"),
+        (0, 2, "expected content body, got non content body frame instead"),
+        (2, 2, "expected 'channel.open'"),
+        (4, 2, "a frame of 196600 bytes, where 131064 are allowed"),
+        (4, 3, "a frame of 262136 bytes, where 131064 are allowed"),
+    ],
+)
+def test_another_frame_between_those_of_a_body(
+    pair: Pair, at: int, value: int, words: str
+) -> None:
+    pair.consuming()
+    data = bytearray(THREE_FRAMES)
+    data[SECOND + at] = value
+    receive_into(pair, bytes(data), [65_536, *[1_000_000] * 99])
+    assert words in str(one(ConnectionClosed, pair.client.events()).error)
+
+
+def test_a_frame_that_goes_on_behind_the_body(pair: Pair) -> None:
+    channel = pair.consuming()
+    data = bytearray(TWO_FRAMES)
+    data[SECOND + 5] = 0xFF
+    receive_into(pair, bytes(data) + b"\xce" * 100_000, [65_536, *[1_000_000] * 99])
+    error = one(ConnectionClosed, pair.client.events()).error
+    assert "content body frame exceeds remaining content size" in str(error)
+    assert channel.state is ChannelState.CLOSED
+
+
+def test_a_frame_of_another_channel_between_those_of_a_body(pair: Pair) -> None:
+    pair.consuming()
+    pair.consuming()
+    other = deliver(1, bytes(50_000), 2)
+    data = THREE_FRAMES[:SECOND] + other + THREE_FRAMES[SECOND:]
+    receive_into(pair, data, [65_536, *[1_000_000] * 99])
+    assert [len(d.body) for d in of(wire.Delivery, pair.client.events())] == [50_000, 390_000]
+
+
+def test_a_channel_is_closed_while_a_body_is_received_into_its_place(pair: Pair) -> None:
+    channel = pair.consuming()
+    pair.client.receive_data(THREE_FRAMES[:100_000], 0.0)
+    channel.send_close()
+    close_ok = wire.ChannelCloseOk().encode(1)
+    receive_into(pair, THREE_FRAMES[100_000:] + close_ok, [1_000_000])
+    assert of(wire.Delivery, pair.client.events()) == []
+    assert channel.state is ChannelState.CLOSED
+    assert not pair.client.in_body
 
 
 @pytest.mark.parametrize("who", ["channel", "connection"])

@@ -114,6 +114,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         if self._into_body:
             self._into_body = False
             self.protocol.body_filled(nbytes, now)
+            if self._incoming.in_body:
+                return  # in the middle of it, which is nobody's affair
         else:
             self.protocol.receive_data(bytes(self._buffer[:nbytes]), now)
         self._wakes.kept = []

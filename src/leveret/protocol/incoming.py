@@ -9,6 +9,7 @@ frames of a body, so that one read of the transport is enough for a frame.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from .. import wire
@@ -24,6 +25,7 @@ __all__ = ["HANDSHAKE_FRAME_MAX", "Incoming"]
 
 HANDSHAKE_FRAME_MAX = 131072
 HELD_MAX = HANDSHAKE_FRAME_MAX  # bytes that a client may send ahead of the server's verdict
+_BETWEEN = struct.Struct(">BBHI")  # end of a frame; type, channel, size of the next one
 CUT_MIN = 4096  # bytes of a frame still to come that are worth a way of their own
 
 
@@ -235,4 +237,23 @@ class Incoming:
         else:
             frame.assembly.filled(left)
             frame.left = 0
-            self.receive(bytes(space[left:count]), now)
+            if count - left != wire.FRAME_OVERHEAD or not self._goes_on(frame, space[left:count]):
+                self.receive(bytes(space[left:count]), now)
+
+    def _goes_on(self, frame: _BodyFrame, between: memoryview) -> bool:
+        """Whether these bytes end the frame and begin another one of its body; it is taken, then.
+
+        So it is in the middle of a large body, and many steps are left out.
+        """
+        end, kind, channel, size = _BETWEEN.unpack(between)
+        limit = self._connection.limits.frame_max
+        if (
+            end != wire.FRAME_END
+            or kind != wire.FrameType.BODY
+            or channel != frame.channel.number
+            or not CUT_MIN <= size <= frame.assembly.missing
+            or 0 < limit < size + wire.FRAME_OVERHEAD
+        ):
+            return False
+        frame.size = frame.left = size
+        return True

@@ -124,7 +124,7 @@ async def test_a_stream_comes_whole_and_its_acks_leave(prefetch: int) -> None:
             delivery.ack()
         core = core_of(consumer)
         await eventually(lambda: not core.protocol.has_data_to_send())
-        assert (core._streamed > 0) is (prefetch != 5)  # what comes alone does not count
+        assert (core.streamed > 0) is (prefetch != 5)  # what comes alone does not count
 
 
 async def test_acks_that_follow_others_wait_but_not_for_long() -> None:

@@ -82,6 +82,17 @@ def test_a_small_prefetch_is_never_waited_for(
             assert read_ack(broker) == (tag, False)
 
 
+def test_a_stream_that_the_prefetch_ends_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker has sent all that it may in less time than the reader would let pass."""
+    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    monkeypatch.setattr(engine, "COALESCE", 2 * SECONDS)
+    monkeypatch.setattr(engine, "STANDBY", FOREVER)  # the I/O thread relieves nobody
+    with acking(prefetch=100) as (broker, tags):
+        for last in range(4, 25, 4):
+            broker.peer.sendall(deliveries(last - 3, last))
+            eventually(lambda last=last: len(tags) == last)
+
+
 def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for the next of a stream lets some gather, and takes them although less come."""
     monkeypatch.setattr(engine, "GATHER", FOREVER)

@@ -79,7 +79,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._full: set[Subscription] = set()
         self._wakes = Wakes(self._loop)
-        self._streamed = 0  # deliveries of consumers with a large prefetch
         self._gathering = Gathering(self._loop, None)
         self._deadlines = Deadlines(self._loop)
         self._waiting = 0  # tasks that wait for an answer of the broker
@@ -119,12 +118,12 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         else:
             self.protocol.receive_data(bytes(self._buffer[:nbytes]), now)
         self._wakes.kept = []
-        before = self._streamed
+        before = self.streamed
         try:
             self.dispatch()
         finally:
             idle = self._run_woken(now)
-        deliveries = self._streamed - before
+        deliveries = self.streamed - before
         if deliveries or self._gathering.low > 1:
             self._gathering.has_read(nbytes, deliveries, now, idle and not self._waiting)
         if self._timer is None:
@@ -266,11 +265,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(LINGER, self._transport.abort)
-
-    def _on_deliveries(self, event: protocol.Deliveries) -> None:
-        super()._on_deliveries(event)
-        if event.owner is not None and event.owner.is_ample():
-            self._streamed += len(event.deliveries)
 
     def pause_receiving(self, consumer: Subscription) -> None:
         """See `BaseCore`."""

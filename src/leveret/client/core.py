@@ -83,7 +83,7 @@ class BaseCore:
         protocol: the sans-I/O connection.
         parameters: how it was connected.
         error: why it ended, None before and after an ordinary close.
-        delivered: how many deliveries came.
+        streamed: how many deliveries came in runs, for consumers with a large prefetch.
         on_blocked, on_unblocked, on_close: called with the reason, nothing, the error or None.
     """
 
@@ -97,7 +97,7 @@ class BaseCore:
         self.on_close: Callable[[LeveretError | None], object] | None = None
         self._open_waiter: Waiter | None = None
         self._drain_waiters: list[Waiter] = []
-        self.delivered = 0
+        self.streamed = 0
         self.held = False  # `may_publish` has to be asked
         self._flow_used = False  # the broker has used channel.flow
         self._returns = 0  # that wait for `on_return`
@@ -165,11 +165,13 @@ class BaseCore:
         return True
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
-        self.delivered += len(event.deliveries)
-        if event.owner is None:
+        owner = event.owner
+        if owner is None:
             receive_each(event.deliveries)  # type: ignore[arg-type]
-        else:
-            event.owner.receive(event.deliveries)
+            return
+        owner.receive(event.deliveries)
+        if owner.is_ample():
+            self.streamed += len(event.deliveries)
 
     def _on_outcomes(self, event: protocol.Outcomes) -> None:
         settle(event.publications)  # type: ignore[arg-type]

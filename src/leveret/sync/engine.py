@@ -23,6 +23,7 @@ Bytes wait at most that long, and a flood of small messages is not paid for with
 cold caches. So acks that follow others within `GATHER` seconds wait for more, while they are few
 beside what the prefetch leaves; and where read after read has brought many deliveries, and nothing
 but such acks is to be sent, the caller that leads lets more of them gather for `COALESCE` seconds.
+That is for a large prefetch: the broker is through with a small one before, and would wait.
 
 A signal handler of the main thread may raise between any two calls. So what must be undone is
 done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt

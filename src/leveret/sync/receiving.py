@@ -12,7 +12,7 @@ from .stream import Stream
 
 __all__ = ["Receiver"]
 
-MANY = 4  # deliveries in one read
+MANY = 4  # deliveries in one read, of which a large prefetch lets more come
 LARGE_READ = 131072  # bytes a read may bring
 SMALL_READ = 16384  # the same, where the last one brought less: room for more costs, used or not
 BETWEEN = 4096  # the same, between two frames of a large body
@@ -45,7 +45,7 @@ class Receiver(Sender):
                     self._streak = 0
                     return
                 with self.lock:
-                    before = self.delivered
+                    before = self.streamed
                     if count:
                         connection.body_filled(count, time.monotonic())
                     elif data:
@@ -54,7 +54,7 @@ class Receiver(Sender):
                     else:
                         connection.receive_eof(time.monotonic())
                     if self.dispatch():
-                        self._streak = self._streak + 1 if self.delivered - before >= MANY else 0
+                        self._streak = self._streak + 1 if self.streamed - before >= MANY else 0
                         return
                 if not incoming.in_body:
                     return

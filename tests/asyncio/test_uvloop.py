@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -45,6 +46,40 @@ def test_messages_go_there_and_back() -> None:
             assert (await channel.queue_declare(queue, passive=True)).message_count == 0
 
     run(main())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_reaches_who_runs_the_loop(interrupt: type[BaseException]) -> None:
+    """Its transports keep to themselves what is raised while they hand over what they have read."""
+    after: list[str] = []
+
+    async def main() -> None:
+        async with (
+            AsyncBroker() as broker,
+            leveret.asyncio.connect(broker.url) as connection,
+            connection.channel() as channel,
+        ):
+            queue = (await channel.queue_declare(exclusive=True)).queue
+            consumer = await channel.consume(queue)
+
+            async def consume() -> None:
+                (await consumer.get(SECONDS)).ack()
+                raise interrupt
+
+            task = asyncio.create_task(consume())
+            channel.publish_nowait(b"", routing_key=queue)
+            try:
+                await asyncio.wait_for(asyncio.Event().wait(), SECONDS)
+            except asyncio.CancelledError:
+                after.append((await channel.queue_declare(queue, passive=True)).queue)
+                raise
+            finally:
+                after.append(type(task.exception()).__name__)
+
+    with pytest.raises(interrupt):
+        run(main())
+    assert after[1:] == [interrupt.__name__]
 
 
 def test_a_broker_that_goes_is_noticed() -> None:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 import leveret.asyncio
+from leveret.asyncio import waiter as waiters
 from leveret.asyncio.waiter import Waiter, Wakes
 from leveret.broker import AsyncBroker
 
@@ -87,10 +88,12 @@ async def test_an_interrupt_in_one_leaves_the_others_to_the_loop() -> None:
     await group.add()
     await group.add(interrupt)
     await group.add()
-    done, error = await group.wake_from_the_loop()
-    assert done == [0, 1]
-    assert isinstance(error, KeyboardInterrupt)
-    await asyncio.gather(group.tasks[0], group.tasks[2])
+    for_the_loop: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiters, "_raise", for_the_loop.append)
+        assert await group.wake_from_the_loop() == ([0, 1], None)
+        await asyncio.gather(group.tasks[0], group.tasks[2])
+    assert for_the_loop == [group.tasks[1].exception()]
     assert group.done == [0, 1, 2]
     assert isinstance(group.tasks[1].exception(), KeyboardInterrupt)
 

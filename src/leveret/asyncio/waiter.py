@@ -41,6 +41,10 @@ class _Future(asyncio.Future[object]):
         _add_done_callback(self, fn, context=context)
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 class Wakes:
     """Tasks that are to be run together.
 
@@ -64,7 +68,9 @@ class Wakes:
             if asyncio.current_task(self._loop) is None:  # a task cannot run within another
                 for future in rest:
                     future.context.run(future.wakeup, future)
-        finally:  # KeyboardInterrupt and SystemExit come through a task
+        except (KeyboardInterrupt, SystemExit) as error:  # they come through a task, and are for
+            self._loop.call_soon(_raise, error)  # who runs the loop: uvloop's transports keep them
+        finally:
             for future in rest:
                 self._loop.call_soon(future.wakeup, future, context=future.context)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -11,6 +13,7 @@ from typing import cast
 import pytest
 
 import leveret.asyncio
+from leveret.asyncio import gathering
 from leveret.asyncio.gathering import LARGEST, MANY, PAUSE, STREAM, Gathering
 from leveret.asyncio.transport import Core
 from leveret.broker import AsyncBroker
@@ -32,10 +35,17 @@ def low(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
 
-def stream(sock: socket.socket, size: int = 1000, every: float = PAUSE / 2) -> Gathering:
+def stream(
+    sock: socket.socket,
+    size: int = 1000,
+    every: float = PAUSE / 2,
+    kind: type[Gathering] = Gathering,
+) -> Gathering:
     """Just enough reads that bring many deliveries."""
+    if kind is Gathering and sys.platform != "linux":
+        pytest.skip("a system that is asked nothing")
     loop = asyncio.get_running_loop()
-    gathering = Gathering(loop, asyncio.trsock.TransportSocket(sock))
+    gathering = kind(loop, asyncio.trsock.TransportSocket(sock))
     for number in reversed(range(STREAM)):
         assert low(sock) == 1
         gathering.has_read(size, MANY, loop.time() - number * every, free=True)
@@ -88,6 +98,15 @@ async def test_without_a_socket_nothing_is_asked() -> None:
     for number in range(2 * STREAM):
         gathering.has_read(1000, MANY, float(number), free=True)
     assert gathering.low == 1
+
+
+async def test_only_linux_looks_again_when_less_is_asked_for(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    elsewhere = runpy.run_path(gathering.__file__)["Gathering"]
+    stream(sock, kind=elsewhere)
+    assert low(sock) == 1
 
 
 async def test_a_socket_that_is_closed(sock: socket.socket) -> None:

@@ -4,6 +4,9 @@ A broker delivers in small pieces. Each wakes the loop, and to wake up, with col
 than the few deliveries do that there are. So where read after read brings many of them, the socket
 is asked to be readable only when there is as much as comes in `PAUSE` seconds (SO_RCVLOWAT); a
 timer takes that back where it does not come. Nobody who waits for an answer may wait for it, too.
+
+On Linux only: it looks anew at what lies there when less is asked for. A kqueue is not told of it,
+and the last messages of a stream would lie there until more come.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from asyncio.trsock import TransportSocket
 
 __all__ = ["Gathering"]
@@ -21,7 +25,7 @@ PAUSE = 0.002  # seconds between two reads of a stream
 PATIENCE = 0.003  # seconds in which they must come
 LARGEST = 32768  # bytes that are waited for
 
-_OPTION = getattr(socket, "SO_RCVLOWAT", None)
+_OPTION = getattr(socket, "SO_RCVLOWAT", None) if sys.platform == "linux" else None
 
 
 class Gathering:

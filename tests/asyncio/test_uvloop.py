@@ -13,6 +13,7 @@ from leveret.broker import AsyncBroker
 from leveret.exceptions import ConnectionClosedError, DeadlineExceeded
 
 from . import test_cancellation as cancellation
+from . import test_writing as writing
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -80,6 +81,10 @@ def test_an_interrupt_reaches_who_runs_the_loop(interrupt: type[BaseException]) 
     with pytest.raises(interrupt):
         run(main())
     assert after[1:] == [interrupt.__name__]
+
+
+def test_large_bodies_arrive_as_they_are() -> None:
+    run(writing.test_large_bodies_arrive_as_they_are())
 
 
 def test_a_broker_that_goes_is_noticed() -> None:

@@ -216,6 +216,15 @@ def test_many_small_pieces_leave_in_chunks_and_in_order(pair: Pair) -> None:
     assert bodies == list(range(20_000))
 
 
+def test_the_last_bytes_of_a_large_body_leave_with_those_before(pair: Pair) -> None:
+    send(pair.channel(), bytes(1_048_576))
+    sizes = []
+    while piece := pair.client.data_to_send():
+        sizes.append(len(piece))
+    assert len(sizes) == 4
+    assert min(sizes) > 200_000
+
+
 def test_properties_larger_than_a_frame(pair: Pair) -> None:
     channel = pair.channel()
     with pytest.raises(EncodeError):

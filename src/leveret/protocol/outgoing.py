@@ -15,6 +15,7 @@ __all__ = ["CHUNK", "JOINED", "Pieces", "cut_chunk", "first_untouched"]
 Pieces: TypeAlias = list[bytes | memoryview]
 
 JOINED = 65536  # bytes up to which joining is cheaper than sending pieces
+CRUMBS = 4096  # bytes at the end that leave with the chunk before them
 CHUNK = 262144  # bytes that are joined at a time: a large body is never copied whole
 
 
@@ -31,6 +32,9 @@ def cut_chunk(pieces: Pieces, start: int) -> tuple[int, int]:
             pieces[stop : stop + 1] = [view[:CHUNK], view[CHUNK:]]
         size += len(pieces[stop])
         stop += 1
+    rest = pieces[stop : stop + 3]
+    if rest and stop + len(rest) == len(pieces) and sum(map(len, rest)) <= CRUMBS:
+        return len(pieces), size + sum(map(len, rest))
     return stop, size
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import leveret.asyncio
 from leveret.asyncio import Channel, Connection
+from leveret.asyncio.writing import Writer
 from leveret.broker import AsyncBroker, Broker
 from leveret.client import core as core_module
 from leveret.exceptions import DeadlineExceeded, LocalProtocolError
@@ -208,7 +209,8 @@ async def test_requests_of_one_turn_leave_together() -> None:
     async with open_channel() as channel:
         queue = (await channel.queue_declare(exclusive=True)).queue
         core = channel.core
-        writes = core._transport = Writes(core._transport)
+        writes = Writes(core._transport)
+        core._writer = Writer(writes)  # type: ignore[arg-type]
         await channel.queue_declare(queue, passive=True)
         assert writes.count == 1
         writes.count = 0
@@ -228,7 +230,8 @@ async def test_acks_of_one_turn_leave_together() -> None:
             channel.publish_nowait(b"", routing_key=queue)
         await channel.wait_for_confirms()
         core = channel.core
-        writes = core._transport = Writes(core._transport)
+        writes = Writes(core._transport)
+        core._writer = Writer(writes)  # type: ignore[arg-type]
         consumer = await channel.consume(queue, prefetch=200)
         for _ in range(100):
             (await consumer.get()).ack()

@@ -11,7 +11,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from ..client.publisher import BasePublication
 from ..exceptions import ConnectionLost, LeveretError, LocalProtocolError
 from .gathering import Gathering
 from .waiter import Deadlines, Waiter, Wakes
+from .writing import Writer
 
 __all__ = ["Core", "Waiter", "spawn"]
 
@@ -33,11 +33,9 @@ logger = logging.getLogger("leveret.asyncio")
 
 READ_SIZE = 65536  # bytes read at a time, at most; each connection keeps as much
 BETWEEN = 4096  # the same, between two frames of a large body
-LARGE = 65536  # bytes that are given to a transport as a view: it copies the rest of a send once
 GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
 CROWD = 65536  # queued bytes from which on it is looked whether they are too many
 NO_BUFFER = memoryview(b"")
-JOINS = sys.version_info < (3, 12)  # asyncio's own transports do not send pieces as such
 LINGER = 2.0  # seconds in which the last bytes may leave after the end
 
 
@@ -74,9 +72,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._into_body = False  # the next bytes were asked into their place in a body
         self._paused = False
-        self._encrypted = False
-        self._joins = False  # pieces, for the transport
-        self._join_buffer = NO_BUFFER
+        self._writer: Writer | None = None
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._gather_until = 0.0  # acks that may wait do
@@ -98,10 +94,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected, TLS included."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
-        # what waits, waits in the protocol: there it is copied once, and known not to have left
-        self._transport.set_write_buffer_limits(high=1)
-        self._encrypted = transport.get_extra_info("sslcontext") is not None
-        self._joins = JOINS and isinstance(transport, asyncio.Transport)
+        self._writer = Writer(self._transport)
         self._gathering = Gathering(self._loop, transport.get_extra_info("socket"))
         self.protocol.initiate(self._loop.time())
         self._flush()
@@ -162,8 +155,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._gathering.stop()
-        self._transport = None
-        self._buffer = self._join_buffer = NO_BUFFER  # the garbage collector may take its time
+        self._transport = self._writer = None
+        self._buffer = NO_BUFFER  # the garbage collector may take its time
         if not self._closed.done():
             self._closed.set_result(None)
 
@@ -180,40 +173,19 @@ class Core(BaseCore, asyncio.BufferedProtocol):
 
     def _flush(self, now: float | None = None) -> None:
         self._flush_scheduled = False
-        transport, connection = self._transport, self.protocol
+        writer, connection = self._writer, self.protocol
         if now is None:
             now = self._loop.time()
-        if transport is None:
+        if writer is None:
             return
         while not self._paused:
-            data = connection.data_to_send() if self._encrypted else connection.pieces_to_send()
-            if not data:
+            if not writer.write_from(connection):
                 break
-            if isinstance(data, bytes):
-                transport.write(data if len(data) < LARGE else memoryview(data))
-            elif self._joins:
-                transport.write(self._joined(data))
-            else:
-                transport.writelines(data)
             self._gather_until = now + GATHER
             if connection.bytes_sent == connection.bytes_queued:
                 break
         if self.held:
             self.wake_if_drained()
-
-    def _joined(self, pieces: protocol.Pieces) -> memoryview:
-        """Pieces in one, which is good until the next: such a transport copies what it keeps.
-
-        New memory each time is mapped and unmapped each time, which costs more than the copy.
-        """
-        size = sum(map(len, pieces))
-        if size > len(self._join_buffer):
-            self._join_buffer = memoryview(bytearray(size))
-        at = 0
-        for piece in pieces:
-            self._join_buffer[at : at + len(piece)] = piece
-            at += len(piece)
-        return self._join_buffer[:size]
 
     def _flush_due(self, now: float | None = None) -> bool:
         """Flush what should not wait: acks that follow others may, while they are few.

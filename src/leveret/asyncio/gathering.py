@@ -67,7 +67,7 @@ class Gathering:
             return
         # no more than twice as much: the prefetch is no bound that this could run into
         wanted = min(LARGEST, int(size * PAUSE / max(since, PAUSE / 2)))
-        if not self.low <= 2 * wanted <= 4 * self.low:  # each change is a system call
+        if not self.low / 2 <= wanted <= self.low * 1.25:  # each change is a system call
             self._set(max(1, wanted))
         if self._timer is not None:
             self._timer.cancel()

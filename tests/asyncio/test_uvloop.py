@@ -83,6 +83,10 @@ def test_an_interrupt_reaches_who_runs_the_loop(interrupt: type[BaseException]) 
     assert after[1:] == [interrupt.__name__]
 
 
+def test_what_the_socket_does_not_take_waits_in_the_protocol() -> None:
+    run(writing.test_what_the_socket_does_not_take_waits_in_the_protocol())
+
+
 def test_large_bodies_arrive_as_they_are() -> None:
     run(writing.test_large_bodies_arrive_as_they_are())
 

@@ -11,6 +11,9 @@ __all__ = ["Writer"]
 
 LARGE = 65536  # bytes that are given to a transport as a view: it copies the rest of a send once
 JOINS = sys.version_info < (3, 12)  # asyncio's own transports do not send pieces as such
+# they do, but never say that they are full (python/cpython#127655), or not that the connection has
+# ended (python/cpython#136234)
+LOSES_COUNT = (3, 12) <= sys.version_info < (3, 14)
 NOTHING = memoryview(b"")
 
 
@@ -22,18 +25,20 @@ class Writer:
             wait does so in the protocol: there it is copied once, and known not to have left.
     """
 
-    __slots__ = ("_encrypted", "_joins", "_place", "_transport")
+    __slots__ = ("_joins", "_place", "_takes_pieces", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         transport.set_write_buffer_limits(high=1)
         self._transport = transport
-        self._encrypted = transport.get_extra_info("sslcontext") is not None
-        self._joins = JOINS and isinstance(transport, asyncio.Transport)  # uvloop's are none
+        own = isinstance(transport, asyncio.Transport)  # uvloop's are none
+        encrypted = transport.get_extra_info("sslcontext") is not None
+        self._takes_pieces = not (encrypted or (own and LOSES_COUNT))
+        self._joins = own and JOINS
         self._place = NOTHING  # where pieces are joined
 
     def write_from(self, connection: protocol.Connection) -> bool:
         """Give the transport what the connection has to send next; whether there was anything."""
-        data = connection.data_to_send() if self._encrypted else connection.pieces_to_send()
+        data = connection.pieces_to_send() if self._takes_pieces else connection.data_to_send()
         if isinstance(data, bytes):
             if not data:
                 return False

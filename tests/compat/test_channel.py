@@ -13,6 +13,7 @@ import pytest
 from leveret.compat import amqp
 from leveret.compat.amqp import spec
 from leveret.compat.amqp.exceptions import MessageNacked
+from leveret.compat.amqp.method_framing import FrameWriter
 
 NOBODY = "no-such-queue"
 
@@ -413,3 +414,17 @@ def test_a_connection_of_its_own_sees_what_comes(broker):
         channel.basic_publish(amqp.Message("x"), routing_key=queue)
         drain(connection, got, 1)
     assert (1, spec.Basic.Deliver) in came
+
+
+def test_a_connection_that_ends_while_a_publish_is_written_confirms_nothing(connect):
+    class Ending(FrameWriter):
+        def __call__(self, kind, channel, sig, args, content):
+            super().__call__(kind, channel, sig, args, content)
+            if sig == spec.Basic.Publish:
+                connection.collect()
+
+    connection = connect(confirm_publish=True, frame_writer=Ending)
+    channel = connection.channel()
+    channel.confirm_select()
+    with pytest.raises(amqp.RecoverableConnectionError):
+        channel.basic_publish(amqp.Message("x"), "amq.fanout")

@@ -144,10 +144,12 @@ class Publishing(Operations):
         before = self._published
         sent = self._basic_publish(*args, **kwargs)
         number = self._published
-        if number is None or number == before:
+        if before is None:  # somebody has confirms off, or counts them himself
             return sent
-        deadline = None if timeout is None else monotonic() + timeout
         connection = self.connection
+        if connection is None or number is None or number == before:
+            raise RecoverableConnectionError("basic_publish: connection closed")
+        deadline = None if timeout is None else monotonic() + timeout
         reader = connection._reader
         if (  # the very next that comes is this confirm, and nobody listens to it
             reader is not None

@@ -157,7 +157,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tasks", type=int, default=500, help="in one measurement")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(arguments)
-    leftovers.end_on_sigterm()
     url = Address.parse(options.url or local_broker()).url
     facts = machine.describe()
     print(f"{facts['cpu']}, {facts['cores']} cores, {facts['python']}; load {machine.load()}")
@@ -168,4 +167,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    leftovers.end_on_sigterm()
     sys.exit(main(sys.argv[1:]))

@@ -37,7 +37,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.show:
         show(read_json(options.show), options.claims)
         return 0
-    leftovers.end_on_sigterm()
     try:
         return run(options)
     except Unusable as error:

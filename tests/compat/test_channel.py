@@ -46,6 +46,46 @@ def test_calls_return_what_py_amqp_returns(channel):
     assert channel.queue_delete("returns") == 0
 
 
+class ReadByAnother(amqp.Channel):
+    """Another greenlet has read consume-ok, and reads on before the one that waits has a turn."""
+
+    def wait(self, method, *args, **kwargs):
+        result = super().wait(method, *args, **kwargs)
+        if method == spec.Basic.ConsumeOk:
+            while sum(map(len, self._early.values())) < 3:
+                self.connection.drain_events(timeout=10)
+        return result
+
+
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_messages_before_their_consumer_is_known(connection, queue, no_ack):
+    channel = ReadByAnother(connection)
+    channel.open()
+    for body in ("a", "b", "c", "d"):
+        channel.basic_publish(amqp.Message(body), routing_key=queue)
+    got = []
+    channel.basic_consume(queue, callback=lambda message: got.append(message), no_ack=no_ack)
+    assert [message.body for message in got] == ["a", "b", "c"]
+    drain(connection, got, 4)
+    assert [message.body for message in got] == ["a", "b", "c", "d"]
+    assert not any(message.delivery_info["redelivered"] for message in got)
+
+
+def test_messages_of_a_consumer_that_stays_unknown_are_given_back(connection, channel, queue):
+    shared = ReadByAnother(connection)
+    shared.open()
+    shared.basic_qos(0, 3, False)
+    other = channel.queue_declare(exclusive=True, auto_delete=False).queue
+    for body in ("a", "b", "c"):
+        channel.basic_publish(amqp.Message(body), routing_key=queue)
+    del shared.callbacks[shared.basic_consume(queue, "unknown", nowait=True)]
+    shared.basic_consume(other, callback=print)
+    assert not shared._early
+    shared.basic_cancel("unknown")
+    rejected = [shared.basic_get(queue) for _ in range(3)]
+    assert all(message.delivery_info["redelivered"] for message in rejected)
+
+
 def test_a_message_survives_the_round_trip(channel, queue):
     properties = {
         "content_type": "text/plain",

@@ -8,6 +8,7 @@ raised; its consumers and its prefetch are gone then, as the broker has it.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict, deque
 from queue import Queue
 from typing import Any
 
@@ -117,6 +118,8 @@ class Channel(Publishing):
         self.cancel_callbacks: dict[Any, Any] = {}
         self.auto_decode = auto_decode
         self.no_ack_consumers: set[Any] = set()
+        self._consuming = 0  # calls of `basic_consume` under way
+        self._early: defaultdict[Any, deque[Any]] = defaultdict(deque)  # see `_has_no_callback`
         self.on_open = ensure_promise(on_open)
         self._left: Any = None  # the connection, after a close that got no answer
         kind = type(self)
@@ -210,6 +213,7 @@ class Channel(Publishing):
         self.is_open = False
         self._confirm_selected = False
         self._forget_publishes()
+        self._early.clear()
         self.open()
 
     def collect(self) -> None:
@@ -227,6 +231,7 @@ class Channel(Publishing):
                 connection._used_channel_ids.remove(channel_id)
             except ValueError:
                 pass
+        self._early.clear()
         self.callbacks.clear()
         self.cancel_callbacks.clear()
         self.events.clear()
@@ -284,21 +289,42 @@ class Channel(Publishing):
         """
         if nowait and not consumer_tag:
             raise ValueError("Consumer tag must be specified when nowait is True")
-        reply = self.send_method(
-            spec.Basic.Consume,
-            argsig,
-            (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments),
-            wait=None if nowait else spec.Basic.ConsumeOk,
-            returns_tuple=True,
-        )
-        if not nowait:
-            consumer_tag = reply[0]
-        self.callbacks[consumer_tag] = callback
-        if on_cancel:
-            self.cancel_callbacks[consumer_tag] = on_cancel
-        if no_ack:
-            self.no_ack_consumers.add(consumer_tag)
+        self._consuming += 1
+        try:
+            reply = self.send_method(
+                spec.Basic.Consume,
+                argsig,
+                (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments),
+                wait=None if nowait else spec.Basic.ConsumeOk,
+                returns_tuple=True,
+            )
+            if not nowait:
+                consumer_tag = reply[0]
+            if on_cancel:
+                self.cancel_callbacks[consumer_tag] = on_cancel
+            if no_ack:
+                self.no_ack_consumers.add(consumer_tag)
+            self._set_callback(consumer_tag, callback)
+        finally:
+            self._consuming -= 1
+            if self._early and not self._consuming:
+                self._reject_early()
         return consumer_tag
+
+    def _set_callback(self, consumer_tag: str, callback: Any) -> None:
+        """A consumer is there: first what has come for it, and what comes meanwhile behind that."""
+        try:
+            while self._early and self._early[consumer_tag]:
+                callback(self._early[consumer_tag].popleft())
+        finally:
+            self.callbacks[consumer_tag] = callback
+
+    def _reject_early(self) -> None:
+        messages = [message for early in self._early.values() for message in early]
+        self._early.clear()
+        if self.connection is not None:
+            for message in messages:
+                self._reject_unknown(message.delivery_info)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, argsig: str = "sb") -> Any:
         """End a consumer; nothing where the connection is closed."""
@@ -348,7 +374,7 @@ class Channel(Publishing):
             self._decode_body(message)
         callback = self.callbacks.get(consumer_tag, _NOBODY)
         if callback is _NOBODY:
-            self._reject_unknown(info)
+            self._has_no_callback(message)
         else:
             callback(message)
 
@@ -371,9 +397,19 @@ class Channel(Publishing):
         }
         callback = self.callbacks.get(consumer_tag, _NOBODY)
         if callback is _NOBODY:
-            self._reject_unknown(msg.delivery_info)
+            self._has_no_callback(msg)
         else:
             callback(msg)
+
+    def _has_no_callback(self, message: Any) -> None:
+        """A message of a consumer that is unknown, or not known yet: another greenlet has read
+        consume-ok and what follows, and the one that waits for it had no turn since.
+        """
+        info = message.delivery_info
+        if self._consuming:
+            self._early[info["consumer_tag"]].append(message)
+        else:
+            self._reject_unknown(info)
 
     def _reject_unknown(self, info: dict[str, Any]) -> None:
         AMQP_LOGGER.warning(

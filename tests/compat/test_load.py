@@ -203,7 +203,12 @@ def test_a_broker_that_restarts(broker, tmp_path):
     def scenario(column):
         column.wait_for("done", COUNT // 10)
         assert column.is_publishing(), "nothing was under way"
+        publisher = column.proxies["publisher"]
+        publisher.hold_to_broker()  # as above: it has sent something that the broker never gets
+        assert publisher.wait_for_held(SECONDS)
         restart.wait()
+        publisher.cut(reset=True)
+        publisher.release()
         return column.finish()
 
     assert both(broker, tmp_path, "late", scenario) == {"py-amqp": set(), "leveret": set()}

@@ -33,7 +33,7 @@ def remind_later() -> None:
     unpaid = remind.apply_async((1,), eta=at)
     paid = remind.apply_async((2,), eta=at)
     paid.revoke()
-    early = unpaid.get(timeout=SECONDS) < at.timestamp() - 0.1  # a pool's timers may be rounded
+    early = unpaid.get(timeout=SECONDS) < at.timestamp() - 0.1  # gevent's timers are a bit early
     print("bill 1: reminded", "too early" if early else "at its time")
     try:
         paid.get(timeout=SECONDS)

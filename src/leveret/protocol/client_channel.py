@@ -121,7 +121,7 @@ class ClientChannel(Channel):
         unsettled = self.unsettled
         if unsettled.acked or unsettled.front_count or unsettled.frames:
             self.write_acks()
-        connection = self._connection
+        connection = self._connection  # and `write`, without the call
         connection.out.append(piece)
         connection.bytes_queued += len(piece)
 
@@ -240,7 +240,7 @@ class ClientChannel(Channel):
         )
         if self.unsettled.noted:
             self.write_acks()
-        if content.__class__ is bytes:
+        if content.__class__ is bytes:  # as `write`, without the call
             connection.out.append(content)
             connection.bytes_queued += len(content)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tracemalloc
 
@@ -402,6 +403,26 @@ def test_what_closes_in_the_middle_of_a_body(pair: Pair, who: str) -> None:
     assert of(wire.Delivery, pair.client.events()) == []
     assert not pair.client.in_body
     assert pair.client.state is (State.OPEN if who == "channel" else State.CLOSING)
+
+
+def test_a_body_that_never_ends_is_collected_in_silence() -> None:
+    # Before 3.13, only Python's development mode tells what a finaliser could not do.
+    program = """
+import gc
+from leveret import wire
+from leveret.protocol.content import ContentAssembly
+
+assembly = ContentAssembly(wire.BasicDeliver("t", 1, False, "", "q"), wire.Delivery)
+assembly.receive(wire.ContentHeader(1, 60, 10, b"\\0\\0"))
+assembly.take(b"half")
+cycle = [assembly]
+cycle.append(cycle)
+del assembly, cycle
+assert gc.collect()
+"""
+    command = [sys.executable, "-X", "dev", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stderr == ""
 
 
 def test_the_peer_is_heard_while_a_body_fills() -> None:

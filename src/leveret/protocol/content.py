@@ -20,6 +20,18 @@ BASIC = 60
 PLACE = 4_194_304  # bytes
 TRUST = 64
 
+
+class _Body(BytesIO):
+    """Bytes that can be written before they are given away, which a BytesIO does without a copy."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Close nothing. A BytesIO would, and fail where it and its view are one cycle's garbage;
+        since 3.13, Python prints that.
+        """
+
+
 _NOTHING = BytesIO()
 
 
@@ -62,7 +74,6 @@ class ContentAssembly:
         self._max_body = max_body
         self._header: wire.ContentHeader | None = None
         self.size = self.missing = 0
-        # A BytesIO gives its bytes away without a copy, and lets them be written before.
         self._buffer = _NOTHING
         self._place = memoryview(b"")
         self._capacity = 0
@@ -130,7 +141,7 @@ class ContentAssembly:
         self._capacity = min(
             self._filled + self.missing, max(PLACE, TRUST * self._filled, self._filled + size)
         )
-        buffer = BytesIO(bytes(self._capacity))  # memory is taken where it is written to
+        buffer = _Body(bytes(self._capacity))  # memory is taken where it is written to
         place = buffer.getbuffer()
         place[: self._filled] = self._place[: self._filled]
         self._buffer, self._place = buffer, place

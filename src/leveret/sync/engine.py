@@ -54,6 +54,7 @@ from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.parameters import Parameters
 from ..exceptions import ConnectionLost, ForkedError
+from .locks import reentrant_lock
 from .processes import CORES
 from .readiness import READ, WRITE, Readiness
 from .receiving import Receiver
@@ -563,7 +564,7 @@ class Engine(Receiver):
 
     def forked(self) -> None:
         """In a child process: the socket is the parent's."""
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self._owned = self.lock._is_owned  # type: ignore[attr-defined]
         self._sending = False
         self._stream.abandon()

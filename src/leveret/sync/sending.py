@@ -17,6 +17,7 @@ from .. import protocol
 from ..client.core import BaseCore
 from ..client.parameters import Parameters
 from ..exceptions import ConnectionLost, LeveretError, LocalProtocolError
+from .locks import reentrant_lock
 from .stream import Stream
 
 __all__ = ["CALLERS_FAULTS", "ReenteredError", "Sender"]
@@ -59,7 +60,7 @@ class Sender(BaseCore):
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:
         super().__init__(parameters, options)
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self._stream = stream
         self._encrypted = stream.encrypted

@@ -18,6 +18,7 @@ from ..client.deadline import Deadline
 from ..client.parameters import Parameters
 from ..exceptions import ConnectFailed
 from ..protocol import Pieces
+from .locks import reentrant_lock
 
 __all__ = ["Stream", "open_stream"]
 
@@ -181,7 +182,7 @@ class _Tls:
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=server_hostname
         )

@@ -51,6 +51,16 @@ def test_a_dropped_connection_ends(broker: Broker, held: str) -> None:
         collect_until_gone(thread)
 
 
+def test_a_connection_that_is_met_while_it_is_collected_ends(broker: Broker) -> None:
+    # The collector of 3.15 clears weak references after it has called finalisers.
+    connection = leveret.connect(broker.url)
+    (thread,) = threads()
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        connection._core.__del__()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
 def test_what_is_in_use_stays(broker: Broker) -> None:
     channel = leveret.connect(broker.url).channel()
     gc.collect()

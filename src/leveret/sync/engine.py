@@ -88,6 +88,7 @@ class Engine(Receiver):
     Attributes:
         lock, reading: see the module; `reading` is a thread's number, `IO_THREAD` or `NOBODY`.
         unanswered: how many waiters have no result.
+        collected: by the garbage collector; nothing uses it any more.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Engine(Receiver):
         self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
         self._dropped: deque[Subscription] = deque()
+        self.collected = False
         self._callbacks = Callbacks()
         self._thread = threading.Thread(
             target=serve,
@@ -128,6 +130,7 @@ class Engine(Receiver):
     def __del__(self) -> None:
         started = CORES.pop(id(self), None) is not None
         if started and self.protocol.state is not protocol.State.CLOSED:
+            self.collected = True
             self.wake()  # the I/O thread closes the socket
             where = f"{self.parameters.host}:{self.parameters.port}"
             warnings.warn(f"connection to {where} was not closed", ResourceWarning, stacklevel=2)

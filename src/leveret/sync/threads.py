@@ -70,7 +70,7 @@ def serve(
         else:
             ready = readiness.wait(wanted, timeout)
         engine = reference()
-        if engine is None:
+        if engine is None or engine.collected:  # since 3.15, it may be met on its way out
             break
         wanted, timeout = engine.turn(ready)
         readiness = engine.readiness

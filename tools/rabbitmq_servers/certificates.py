@@ -19,7 +19,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from .state import Failed, locked, run
+from debian.running import Failed, locked, run
 
 CLIENT_USER = "leveret-client"
 DAYS = 30

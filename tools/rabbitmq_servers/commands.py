@@ -14,9 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from debian import apt
+from debian.running import Failed, Unavailable, locked, say
+
 from . import certificates, roots
 from .nodes import START_TIMEOUT, Node
-from .state import CERTIFICATES, HOME, SERVERS, Failed, Unavailable, locked, say
+from .state import CERTIFICATES, HOME, SERVERS
 
 HELP = """\
 commands:
@@ -126,7 +129,7 @@ def _bring_up(node: Node, options: argparse.Namespace) -> None:
     reason = roots.why_not_run(root)
     if reason is not None:
         raise Unavailable(reason)
-    roots.need_command("openssl", "openssl")
+    apt.need_command("openssl", "openssl")
     certificates.make(CERTIFICATES)
     if options.fresh:
         node.stop()
@@ -174,7 +177,7 @@ def _facts(node: Node) -> dict[str, object]:
     running = node.is_running()
     reason: str | None
     if root is None:
-        reason = roots.why_not() or "not installed yet"
+        reason = apt.why_not() or "not installed yet"
     else:
         reason = (None if running else roots.why_not_run(root)) or root.note or None
     return {
@@ -202,7 +205,7 @@ def _ctl(options: argparse.Namespace) -> int:
 
 
 def _certs(options: argparse.Namespace) -> int:
-    roots.need_command("openssl", "openssl")
+    apt.need_command("openssl", "openssl")
     certificates.make(options.folder.absolute())
     print(options.folder.absolute())
     return 0

@@ -25,13 +25,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from debian.running import Failed
+
 from . import handshake
 from .certificates import CLIENT_USER
 from .roots import Root
 from .state import (
     CERTIFICATES,
     CTL_PORTS,
-    Failed,
     Ports,
     choose_ports,
     has_ipv6_loopback,

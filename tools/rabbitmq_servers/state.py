@@ -1,4 +1,4 @@
-"""Where things lie, which ports are whose, and the two ways to fail.
+"""Where things lie, and which ports are whose.
 
 All state of a clone is under `<repository>/.rabbitmq/`, which git ignores; removing that folder
 after `stop` forgets everything but the cached chroots.
@@ -6,21 +6,18 @@ after `stop` forgets everything but the cached chroots.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import secrets
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from debian.running import Failed
+
 HOME = Path(__file__).resolve().parents[2] / ".rabbitmq"
 CERTIFICATES = HOME / "certs"
-INSTALL_LOG = HOME / "install.log"
 
 # One block of ports a server. The preferred base can be set per server by
 # LEVERET_RABBITMQ_PORT_BASE_3 and _4.
@@ -29,14 +26,6 @@ PORT_BASES = {"3": 35670, "4": 45670}
 BLOCK_STEP = 100
 BLOCKS_TRIED = 40
 CTL_PORTS = 10
-
-
-class Unavailable(Exception):
-    """The machine does not allow it (no root, no apt, no network): exit status 3."""
-
-
-class Failed(Exception):
-    """It should have worked and did not: exit status 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,68 +122,3 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     partial.write_text(text)
     partial.chmod(mode)
     partial.replace(path)
-
-
-@contextlib.contextmanager
-def locked(path: Path, timeout: float = 900.0) -> Iterator[None]:
-    """Hold an exclusive lock, on a file made for it; Failed after `timeout` seconds."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except PermissionError as error:
-        raise Unavailable(f"cannot write {error.filename}: it belongs to another user") from None
-    deadline = time.monotonic() + timeout
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Failed(f"another tools/rabbitmq has held {path} too long") from None
-                time.sleep(0.1)
-        yield
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def run(
-    command: Sequence[str],
-    *,
-    timeout: float,
-    environment: Mapping[str, str] | None = None,
-    log: Path | None = None,
-) -> str:
-    """Run a command without input and return what it wrote; Failed with its last lines.
-
-    `timeout` is in seconds. With `log`, the output is also appended to that file.
-    """
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            env=None if environment is None else dict(environment),
-        )
-        output, status = done.stdout, f"exit status {done.returncode}"
-        good = done.returncode == 0
-    except subprocess.TimeoutExpired as error:
-        partial = error.stdout or b""
-        output = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
-        status, good = f"no end after {timeout:.0f} s", False
-    except FileNotFoundError:
-        raise Unavailable(f"the command {command[0]} is not on this machine") from None
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as file:
-            file.write(f"$ {' '.join(command)}\n{output}\n")
-    if not good:
-        tail = "\n  ".join(output.strip().splitlines()[-8:])
-        raise Failed(f"{command[0]}: {status}\n  {tail}")
-    return output

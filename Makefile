@@ -9,6 +9,8 @@
 #   make bench-celery  Celery's tasks on py-amqp and on the drop-in; ARGS as its --help says
 #   make bench-wire   the hot functions by themselves, pure and compiled; ARGS are pyperf's
 #   make compat   the own tests of py-amqp, kombu, Celery and oslo.messaging, on py-amqp and Leveret
+#   make pythons  every test on the other versions of Python, from this machine or from Debian
+#                 ARGS: make pythons ARGS="3.13 3.14 -- tests/wire -k table"
 #   make clean    remove the environment and what tools have cached
 
 PYTHON ?= python3
@@ -19,12 +21,13 @@ ARGS ?=
 
 # what mypy reads; the package itself is named in pyproject.toml
 TYPED := -p leveret -p bench -p examples -p tests.typing
+TOOLS := $(addprefix tools/, async_to_sync.py compat_suites debian python_versions pythons rabbitmq_servers run_tests)
 FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/wire/*.pyx src/leveret/wire/*.pxi)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-celery bench-wire compat clean
+.PHONY: help demo test check bench bench-celery bench-wire compat pythons clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,7 +41,7 @@ test: $(VENV)/.made-dev
 check: $(VENV)/.made-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy --strict $(TYPED)
-	$(BIN)/python -m mypy --strict tools/async_to_sync.py tools/rabbitmq_servers tools/compat_suites tools/run_tests
+	$(BIN)/python -m mypy --strict --scripts-are-modules $(TOOLS)
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python tools/async_to_sync.py --check
 
@@ -50,6 +53,9 @@ bench-celery: $(VENV)/.made-bench
 
 bench-wire: $(VENV)/.made-bench
 	@$(BIN)/python -m bench.micro --fast $(ARGS)
+
+pythons: $(BIN)/python
+	@$(BIN)/python tools/pythons $(ARGS)
 
 compat: $(BIN)/python
 	@$(BIN)/python tools/compat $(ARGS)

@@ -47,19 +47,19 @@ def test_the_one_that_waits_reads(channel: leveret.Channel) -> None:
     queue = channel.queue_declare(exclusive=True).queue
     lead(channel, queue)
     core = channel.core
-    receive = core._receive
+    receive = core._recv
     readers: list[threading.Thread] = []
 
-    def noted() -> None:
+    def noted(size: int) -> bytes:
         readers.append(threading.current_thread())
-        receive()
+        return bytes(receive(size))
 
-    core._receive = noted
+    core._recv = noted
     try:
         for _ in range(200):
             ask(channel, queue)
     finally:
-        del core._receive
+        core._recv = receive
     here = readers.count(threading.current_thread())
     assert here > 100, readers
 
@@ -250,6 +250,7 @@ def test_what_a_signal_handler_raises_where_its_thread_works(channel: leveret.Ch
     """It comes to the caller as it is; the connection ends, for it may have lost bytes."""
     queue = channel.queue_declare(exclusive=True).queue
     core = channel.core
+    channel.publish(b"x", routing_key=queue)
     lead(channel, queue)
     dispatch = core.dispatch
     here = threading.get_ident()
@@ -262,7 +263,7 @@ def test_what_a_signal_handler_raises_where_its_thread_works(channel: leveret.Ch
     core.dispatch = interrupted
     try:
         with pytest.raises(SoftTimeLimit):
-            channel.queue_declare(queue, passive=True, timeout=SECONDS)
+            channel.basic_get(queue, timeout=SECONDS)
     finally:
         del core.dispatch
     core._thread.join(SECONDS)

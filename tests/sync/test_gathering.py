@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 import pytest
 
 import leveret
-from leveret import protocol, wire
-from leveret.sync import engine
+from leveret import wire
+from leveret.protocol.incoming import Incoming
+from leveret.sync import engine, leading
 
 from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
 from ..support.threads import eventually, start
@@ -55,7 +56,7 @@ def acking(prefetch: int) -> Iterator[tuple[ScriptedBroker, list[int]]]:
 
 
 def test_acks_wait_until_a_quarter_of_the_prefetch_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
     with acking(prefetch=40) as (broker, tags):
         for last in (3, 6, 9):
             broker.peer.sendall(deliveries(last - 2, last))
@@ -75,7 +76,7 @@ def test_acks_leave_soon_where_nothing_follows() -> None:
 def test_a_small_prefetch_is_never_waited_for(
     monkeypatch: pytest.MonkeyPatch, prefetch: int
 ) -> None:
-    monkeypatch.setattr(engine, "GATHER", FOREVER)
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
     with acking(prefetch=prefetch) as (broker, _):
         for tag in range(1, 31):
             broker.peer.sendall(deliveries(tag, tag))
@@ -84,8 +85,8 @@ def test_a_small_prefetch_is_never_waited_for(
 
 def test_a_stream_that_the_prefetch_ends_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker has sent all that it may in less time than the reader would let pass."""
-    monkeypatch.setattr(engine, "GATHER", FOREVER)
-    monkeypatch.setattr(engine, "COALESCE", 2 * SECONDS)
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
+    monkeypatch.setattr(leading, "COALESCE", 2 * SECONDS)
     monkeypatch.setattr(engine, "STANDBY", FOREVER)  # the I/O thread relieves nobody
     with acking(prefetch=100) as (broker, tags):
         for last in range(4, 25, 4):
@@ -95,16 +96,16 @@ def test_a_stream_that_the_prefetch_ends_is_read_at_once(monkeypatch: pytest.Mon
 
 def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for the next of a stream lets some gather, and takes them although less come."""
-    monkeypatch.setattr(engine, "GATHER", FOREVER)
-    monkeypatch.setattr(engine, "COALESCE", 0.3)
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
+    monkeypatch.setattr(leading, "COALESCE", 0.3)
     reads = []
-    receive = protocol.Connection.receive_data
+    receive = Incoming.receive
 
-    def received(self: protocol.Connection, data: bytes, now: float) -> None:
+    def received(self: Incoming, data: bytes, now: float) -> None:
         reads.append(len(data))
         receive(self, data, now)
 
-    monkeypatch.setattr(protocol.Connection, "receive_data", received)
+    monkeypatch.setattr(Incoming, "receive", received)
     with acking(prefetch=1000) as (broker, tags):
         for last in (4, 8, 12, 16):
             broker.peer.sendall(deliveries(last - 3, last))

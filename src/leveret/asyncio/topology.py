@@ -17,7 +17,7 @@ class Topology(BaseChannel):
     """The part of a channel that declares, binds and deletes. See `Channel`."""
 
     async def _call(self, method: wire.Method, timeout: float | None) -> wire.Method:
-        reply = await self.core.request(self.protocol.send_request, method, self.deadline(timeout))
+        reply = await self.core.request(self.protocol.send_request, method, timeout)
         answer: wire.Method = reply.reply
         return answer
 

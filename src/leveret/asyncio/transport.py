@@ -421,10 +421,13 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         self,
         send: Callable[[wire.Method, Waiter, object], None],
         method: wire.Method,
-        deadline: Deadline,
+        timeout: float | None,
         owner: object = None,
     ) -> Awaitable[protocol.Reply]:
-        """Send a method by `send` and wait for its reply."""
+        """Send a method by `send` and wait for its reply; `timeout` in seconds, None for the
+        connection's default.
+        """
+        deadline = self.deadline(timeout)
         waiter = self._make_waiter()
         send(method, waiter, owner)
         return self._reply(waiter, deadline, method.name)

@@ -28,6 +28,7 @@ from ..exceptions import (
     LeveretError,
 )
 from .consumer import receive_each
+from .deadline import Deadline
 from .delivery import SETTLED, Delivery
 from .publisher import settle
 
@@ -90,6 +91,7 @@ class BaseCore:
     def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
         self.parameters = parameters
         self.protocol = protocol.Connection.client(options, Delivery)
+        self._pending = self.protocol.pending
         self.error: LeveretError | None = None
         self._raised: LeveretError | None = None  # what one waiter has got already
         self.on_blocked: Callable[[str], object] | None = None
@@ -117,6 +119,14 @@ class BaseCore:
             protocol.ConnectionBlocked: self._on_blocked,
             protocol.ConnectionUnblocked: self._on_unblocked,
         }
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """The deadline of one operation: `timeout` or the connection's default, in seconds.
+
+        Raises:
+            ConfigurationError: not a number of at least 0.
+        """
+        return Deadline(self.parameters.timeout if timeout is None else timeout)
 
     # -- what the transports fill in -------------------------------------------------------
 
@@ -151,12 +161,12 @@ class BaseCore:
 
         Where a signal handler raises in the middle of it, the others wait for the next time.
         """
-        handlers = self._handlers
-        events = self.protocol.events()
-        if not events:
+        pending, handlers = self._pending, self._handlers
+        if not pending:
             return False
-        rest = iter(events)
+        rest = iter(pending.copy())
         try:
+            pending.clear()
             for event in rest:
                 handlers[event.__class__](event)
         except BaseException:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from ..exceptions import ConfigurationError, DeadlineExceeded
+from ..wire import maker
 
-__all__ = ["MAX_TIMEOUT", "Deadline"]
+__all__ = ["MAX_TIMEOUT", "Deadline", "make_deadline"]
 
 MAX_TIMEOUT = 7 * 24 * 3600.0  # seconds; what a lock or a selector of any platform can wait
 
@@ -23,6 +24,9 @@ class Deadline:
 
     __slots__ = ("at", "timeout")
 
+    timeout: float
+    at: float
+
     def __init__(self, timeout: float) -> None:
         if not timeout >= 0:
             raise ConfigurationError(f"timeout is {timeout!r}: expected seconds, at least 0")
@@ -36,3 +40,6 @@ class Deadline:
     def exceeded(self, operation: str) -> DeadlineExceeded:
         """The error that says that `operation` did not end in time."""
         return DeadlineExceeded(f"{operation} did not end within {self.timeout:g} s")
+
+
+make_deadline = maker(Deadline, ("timeout", "at"), {})

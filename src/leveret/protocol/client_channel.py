@@ -32,6 +32,7 @@ from .events import (
     ChannelFlow,
     ConsumerCancelled,
     Outcomes,
+    Reply,
     make_deliveries,
     make_reply,
 )
@@ -60,6 +61,9 @@ _NOTED = frozenset(  # see `_note`
 _HEEDED = frozenset(  # see `_heed`
     {wire.ChannelOpenOk, wire.BasicConsumeOk, wire.BasicCancelOk, wire.BasicRecoverOk}
 )
+
+
+_PLAIN = _REPLIES - _HEEDED
 
 
 class ConsumerEntry:
@@ -113,7 +117,9 @@ class ClientChannel(Channel):
         self.unsettled = SettleTracker(number)
         self.flow_active = True
         self.owner: Any = None
-        self._request(wire.ChannelOpen(), token)
+        method = wire.ChannelOpen()
+        self._sent.requests.append(make_request(method, token, None, ()))
+        self._write(method.encode(number))
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -130,17 +136,6 @@ class ClientChannel(Channel):
         acks = self.unsettled.take_acks()
         if acks and self.state is ChannelState.OPEN:
             self._connection.write(acks)
-
-    def _request(self, method: wire.Method, token: object, owner: object = None) -> None:
-        piece = wire.encode_method(method, self.number, self._connection.limits.frame_max)
-        unheeded: Sequence[str] = ()
-        if self._newly_unheeded:
-            unheeded, self._newly_unheeded = self._newly_unheeded, []
-        sent, request = self._sent, make_request(method, token, owner, unheeded)
-        if sent.posted is not None:
-            sent.hand_over(request)
-        sent.requests.append(request)
-        self._write(piece)
 
     def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
         """Send a method that has a reply; the reply becomes an `events.Reply` with `token`.
@@ -163,7 +158,19 @@ class ClientChannel(Channel):
             if kind in _OWN_FUNCTIONS:
                 raise LocalProtocolError(f"{method.name} has a function of its own")
             raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
-        self._request(method, token, owner)
+        connection, sent = self._connection, self._sent
+        piece = wire.encode_method(method, self.number, connection.limits.frame_max)
+        unheeded: Sequence[str] = ()
+        if self._newly_unheeded:
+            unheeded, self._newly_unheeded = self._newly_unheeded, []
+        request = make_request(method, token, owner, unheeded)
+        if sent.posted is not None:
+            sent.hand_over(request)
+        sent.requests.append(request)
+        if self.unsettled.noted:
+            self.write_acks()
+        connection.out.append(piece)  # as `write`, without the call
+        connection.bytes_queued += len(piece)
         if kind in _NOTED:
             self._note(method)
 
@@ -381,7 +388,7 @@ class ClientChannel(Channel):
             return start
         first = items[start]
         if first.__class__ in _REPLIES:
-            self._receive_reply(first)
+            self.receive_reply(first)
             return start + 1
         if isinstance(first, wire.Delivery):
             entry = self.consumers.get(first.consumer_tag)
@@ -417,7 +424,7 @@ class ClientChannel(Channel):
         elif kind is wire.ChannelFlow:
             self._receive_flow(method)
         else:
-            self._receive_reply(method)
+            self.receive_reply(method)
 
     def _receive_confirm(self, method: wire.Method) -> None:
         assert isinstance(method, wire.BasicAck | wire.BasicNack)
@@ -450,7 +457,8 @@ class ClientChannel(Channel):
         self._write(wire.ChannelFlowOk(method.active).encode(self.number))
         self._connection.emit(ChannelFlow(self.number, method.active))
 
-    def _receive_reply(self, reply: wire.Method | wire.Content) -> None:
+    def receive_reply(self, reply: wire.Method | wire.Content) -> None:
+        """The reply to one of the open requests. For the parts of this layer."""
         kind = wire.BasicGetOk if isinstance(reply, wire.Content) else reply.__class__
         requests = self._sent.requests
         index: int | None = 0
@@ -475,6 +483,29 @@ class ClientChannel(Channel):
         if kind in _HEEDED:
             self._heed(request, reply)
         self._connection.emit(make_reply(self.number, request.token, request.method, reply))
+
+    def take_reply(self, item: wire.Item, token: object) -> Reply | None:
+        """The item as the reply to the only open request, if that has this token, and nothing
+        changes with it; None otherwise, and nothing was done.
+        """
+        requests = self._sent.requests
+        if (
+            len(requests) != 1
+            or item.__class__ not in _PLAIN
+            or item.channel != self.number
+            or self.state is not ChannelState.OPEN
+            or self.assembly is not None
+        ):
+            return None
+        request = requests[0]
+        if (
+            request.token is not token
+            or request.unheeded
+            or item.__class__ not in request.method.replies
+        ):
+            return None
+        requests.clear()
+        return make_reply(self.number, token, request.method, item)
 
     def _heed(self, request: Request, reply: wire.Method | wire.Content) -> None:
         """What changes with a reply of `_HEEDED`."""
@@ -528,7 +559,7 @@ class ClientChannel(Channel):
                 request = self._sent.requests[index].method
                 if isinstance(request, wire.BasicGet) and not request.no_ack:
                     self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
-            self._receive_reply(delivery)
+            self.receive_reply(delivery)
             return
         entry = self.consumers.get(delivery.consumer_tag)
         if entry is None:  # cancelled by us without waiting: give it back

@@ -77,6 +77,7 @@ class Connection:
         bytes_leaving: how many of them still leave although the connection has ended here.
         deaf: after a fault or the end: what is received no longer counts.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
+        pending: what `events` will give, for a caller that saves the call and clears it.
         emit: adds an event. For the parts of this layer.
         out: what is queued, in pieces. For the parts of this layer.
         incoming: where `receive_data` brings its bytes.
@@ -98,8 +99,8 @@ class Connection:
         self._out_start = 0
         self._acking: deque[ClientChannel] = deque()
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
-        self._events: list[Any] = []
-        self.emit: Callable[[Any], None] = self._events.append
+        self.pending: list[Any] = []
+        self.emit: Callable[[Any], None] = self.pending.append
         self.incoming = Incoming(self, delivery_class)
         self.bytes_leaving = 0
         self.deaf = False
@@ -143,12 +144,6 @@ class Connection:
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes have come from the peer. Next: `events()`, `data_to_send()`."""
-        if not data:
-            return
-        if self._heartbeat is not None:
-            self._heartbeat.last_received = now
-        if self.deaf:
-            return
         self.incoming.receive(data, now)
 
     def body_space(self) -> memoryview | None:
@@ -161,8 +156,6 @@ class Connection:
         """So many bytes, at least one, were received into `body_space()`. Next: as after
         `receive_data`.
         """
-        if self._heartbeat is not None:
-            self._heartbeat.last_received = now
         self.incoming.filled(count, now)
 
     @property
@@ -392,20 +385,20 @@ class Connection:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called, on the clock of `now`; None for never."""
-        return None if self._heartbeat is None else self._heartbeat.next_deadline()
+        heartbeat = self._heartbeat
+        return None if heartbeat is None else heartbeat.next_deadline(self.incoming.last_received)
 
     def heard(self, now: float) -> None:
         """Count the peer as alive: for a caller that has stopped reading on purpose."""
-        if self._heartbeat is not None:
-            self._heartbeat.last_received = now
+        self.incoming.last_received = now
 
     def tick(self, now: float) -> None:
         """The time is `now`. Receive first what has come. Next: `events()`, `data_to_send()`."""
         heartbeat = self._heartbeat
         if heartbeat is None:
             return
-        if heartbeat.has_expired(now):
-            silent = now - heartbeat.last_received
+        silent = now - self.incoming.last_received
+        if heartbeat.has_expired(silent):
             self.connection_lost(
                 HeartbeatTimeout(
                     f"nothing was received from the peer for {silent:.1f} s "
@@ -419,7 +412,7 @@ class Connection:
 
     def emit_delivery(self, delivery: wire.Delivery) -> None:
         """Add a delivery that came alone, its owner known. For the parts of this layer."""
-        events = self._events
+        events = self.pending
         if events:
             last = events[-1]
             if last.__class__ is Deliveries and last.owner is None:
@@ -429,13 +422,13 @@ class Connection:
 
     def events(self) -> list[object]:
         """What has happened since the last call; see `events`."""
-        events = self._events.copy()
-        self._events.clear()
+        events = self.pending.copy()
+        self.pending.clear()
         return events
 
     def put_back(self, events: list[object]) -> None:
         """These of the last `events()` were not looked at: they come again, first."""
-        self._events[:0] = events
+        self.pending[:0] = events
 
     # -- channels --------------------------------------------------------------------------
 

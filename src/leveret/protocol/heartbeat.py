@@ -19,25 +19,24 @@ class Heartbeat:
         now: the present.
     """
 
-    __slots__ = ("_bytes_at_look", "_look", "interval", "last_received")
+    __slots__ = ("_bytes_at_look", "_look", "interval")
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
-        self.last_received = now
         self._look = now + interval / 2
         self._bytes_at_look = 0
 
-    def next_deadline(self) -> float:
-        """When `is_due` or `has_expired` wants to be asked next."""
-        return min(self._look, self.expires_at())
+    def next_deadline(self, last_received: float) -> float:
+        """When `is_due` or `has_expired` wants to be asked next.
 
-    def expires_at(self) -> float:
-        """When the peer counts as gone, if it stays silent: two intervals."""
-        return self.last_received + 2 * self.interval
+        Args:
+            last_received: when something last came from the peer.
+        """
+        return min(self._look, last_received + 2 * self.interval)
 
-    def has_expired(self, now: float) -> bool:
-        """Whether the peer was silent for two intervals."""
-        return now >= self.expires_at()
+    def has_expired(self, silent: float) -> bool:
+        """Whether the peer counts as gone, after so many seconds of silence: two intervals."""
+        return silent >= 2 * self.interval
 
     def is_due(self, now: float, bytes_sent: int) -> bool:
         """Whether a heartbeat must be sent now.

@@ -19,7 +19,9 @@ from .content import ContentAssembly
 from .states import HOLDING, State
 
 if TYPE_CHECKING:
+    from .client_channel import ClientChannel
     from .connection import Connection
+    from .events import Reply
 
 __all__ = ["HANDSHAKE_FRAME_MAX", "Incoming"]
 
@@ -46,6 +48,7 @@ class Incoming:
 
     Attributes:
         needed: bytes without which decoding gives nothing.
+        last_received: when bytes last came.
         in_body: the next bytes are of a large body under way: there is no end of them soon, and
             a short read is enough where `space` gives nothing.
     """
@@ -60,11 +63,16 @@ class Incoming:
         self._frame: _BodyFrame | None = None
         self._space: memoryview | None = None  # given to the transport
         self.in_body = False
-        self._now = 0.0  # of the last bytes
+        self.last_received = 0.0
 
     def receive(self, data: bytes, now: float) -> None:
         """Bytes have come."""
-        self._now = now
+        if not data:
+            return
+        self.last_received = now
+        connection = self._connection
+        if connection.deaf:
+            return
         try:
             if self._frame is not None:
                 data = self._into_body(self._frame, data)
@@ -77,7 +85,6 @@ class Incoming:
                     return
                 data = b"".join(self._chunks)
                 self._chunks.clear()
-            connection = self._connection
             if connection.state is State.OPEN:  # the usual case, without more calls
                 items, position, self.needed = wire.decode_frames(
                     data, 0, connection.limits.frame_max, self._delivery_class
@@ -94,6 +101,34 @@ class Incoming:
         except RemoteProtocolError as error:
             self._connection.fault(error)
 
+    def receive_reply(
+        self, channel: ClientChannel, token: object, data: bytes, now: float
+    ) -> Reply | None:
+        """Bytes have come that may be the reply to the one open request of a channel, and nothing
+        else: the way of most round trips, without events.
+
+        Args:
+            token: of the request.
+
+        Returns:
+            The reply; None where the bytes are something else: they are for `receive` then.
+        """
+        connection = self._connection
+        if self._frame is not None or self._chunks or connection.state is not State.OPEN:
+            return None
+        try:
+            items, position, _ = wire.decode_frames(
+                data, 0, connection.limits.frame_max, self._delivery_class
+            )
+        except RemoteProtocolError:
+            return None
+        if len(items) != 1 or position != len(data):
+            return None
+        reply = channel.take_reply(items[0], token)
+        if reply is not None:
+            self.last_received = now
+        return reply
+
     def go_on(self) -> None:
         """A verdict was given: read what the client has sent ahead."""
         self._holding = False
@@ -101,7 +136,7 @@ class Incoming:
             data = b"".join(self._chunks)
             self._chunks.clear()
             try:
-                self._receive(data, self._now)
+                self._receive(data, self.last_received)
             except RemoteProtocolError as error:
                 self._connection.fault(error)
 
@@ -228,6 +263,7 @@ class Incoming:
         """So many bytes were written into `space`."""
         frame, space = self._frame, self._space
         self._space = None
+        self.last_received = now
         if frame is None or space is None:  # the connection has ended meanwhile
             return
         left = frame.left

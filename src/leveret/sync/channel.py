@@ -251,14 +251,13 @@ class Channel(Topology):
         Returns:
             The consumer: iterate over it, and `cancel()` it or leave its `with` block.
         """
-        deadline = self.deadline(timeout)
         subscription = Subscription(self, queue, no_ack)
         self.core.request(
             lambda *request: self.send_consume(prefetch, *request),
             wire.BasicConsume(
                 queue, consumer_tag, False, no_ack, exclusive, False, arguments or {}
             ),
-            deadline,
+            timeout,
             subscription,
         )
         return Consumer(self, subscription)

@@ -26,6 +26,7 @@ class Receiver(Sender):
     ) -> None:
         super().__init__(parameters, options, stream)
         self._room = SMALL_READ  # for the next read
+        self._recv = stream.receive
         self._finished = False  # the protocol has ended: flush, then close
 
     def _receive(self) -> None:
@@ -40,7 +41,10 @@ class Receiver(Sender):
                     data = None if count is None else b""
                 else:
                     count = 0
-                    data = stream.receive(BETWEEN if in_body else self._room)
+                    try:
+                        data = self._recv(BETWEEN if in_body else self._room)
+                    except (BlockingIOError, InterruptedError):
+                        data = None
                 if data is None:
                     self._streak = 0
                     return
@@ -48,11 +52,8 @@ class Receiver(Sender):
                     before = self.streamed
                     if count:
                         connection.body_filled(count, time.monotonic())
-                    elif data:
-                        self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
-                        connection.receive_data(data, time.monotonic())
                     else:
-                        connection.receive_eof(time.monotonic())
+                        self._received(data)
                     if self.dispatch():
                         self._streak = self._streak + 1 if self.streamed - before >= MANY else 0
                         return
@@ -65,9 +66,18 @@ class Receiver(Sender):
                 self._interrupted(error)
             raise
 
+    def _received(self, data: bytes) -> None:
+        """Under the lock: these bytes were read; none at the end of the stream."""
+        now = time.monotonic()
+        if data:
+            self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
+            self.protocol.incoming.receive(data, now)
+        else:
+            self.protocol.receive_eof(now)
+
     def _receive_last_words(self) -> None:
         """Sending has failed: what the broker said before, such as why it closes, still counts."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # that nothing is there now included
             while (data := self._stream.receive(LARGE_READ)) and not self._finished:
                 with self.lock:
                     self.protocol.receive_data(data, time.monotonic())

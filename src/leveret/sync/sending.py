@@ -119,12 +119,26 @@ class Sender(BaseCore):
             if self._has_last_bytes():
                 self.wake()  # whoever reads goes on, when the socket takes more
         except BaseException as error:
+            self._sending_failed(error)
+            raise
+
+    def _send(self, data: bytes | protocol.Pieces) -> None:
+        """Send what was taken with `_sending`."""
+        try:
+            self._stream.send(data)
+            self._sending = False
+        except BaseException as error:
+            self._sending_failed(error)
+            raise
+
+    def _sending_failed(self, error: BaseException) -> None:
+        """Where this thread was about to send, or at it."""
+        try:
             if not isinstance(error, OSError):
                 with self.lock:
                     self._interrupted(error)
-            raise
         finally:
-            if mine:
+            if self._sending and self._sender == threading.get_ident():
                 self._sending = False
 
     def may_flush(self) -> bool:

@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ..client.deadline import Deadline
@@ -48,6 +49,9 @@ class Stream:
         self._early = tls.pending() if tls is not None else b""
         self.has_early = bool(self._early)
         self._ended = False
+        #: What has come, at most so many bytes; empty at the end of the stream. Raises
+        #: `BlockingIOError` where nothing is there now, `OSError` where the connection is broken.
+        self.receive: Callable[[int], bytes] = sock.recv if tls is None else self._receive
 
     def fileno(self) -> int:
         """The socket's file descriptor."""
@@ -75,31 +79,24 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return None
 
-    def receive(self, size: int) -> bytes | None:
-        """What has come; empty at the end of the stream, None if nothing is there now.
-
-        Args:
-            size: bytes to read from the socket, at most.
-
-        Raises:
-            OSError: the connection is broken (`ssl.SSLError` included).
-        """
+    def _receive(self, size: int) -> bytes:
+        """`receive` of TLS; `OSError` is an `ssl.SSLError`, too."""
+        assert self._tls is not None
         if self._early:
             data, self._early = self._early, b""
             self.has_early = self._ended
             return data
         if self._ended:
             return b""
-        try:
-            data = self._socket.recv(size)
-        except (BlockingIOError, InterruptedError):
-            return None
-        if self._tls is None or not data:
+        data = self._socket.recv(size)
+        if not data:
             return data
         plain, ended = self._tls.decrypt(data)
         self._ended = self.has_early = ended
         # what TLS itself has to say now leaves with the next `flush`, whose caller may write
-        return plain if plain or ended else None  # None: a part of a record
+        if not plain and not ended:
+            raise BlockingIOError  # a part of a record
+        return plain
 
     def send(self, data: bytes | Pieces) -> bool:
         """Send; what the socket does not take now is `unsent`. True if all is sent.

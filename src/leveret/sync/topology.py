@@ -18,7 +18,7 @@ class Topology(BaseChannel):
     """The part of a channel that declares, binds and deletes. See `Channel`."""
 
     def _call(self, method: wire.Method, timeout: float | None) -> wire.Method:
-        reply = self.core.request(self.protocol.send_request, method, self.deadline(timeout))
+        reply = self.core.request(self.protocol.send_request, method, timeout)
         answer: wire.Method = reply.reply
         return answer
 

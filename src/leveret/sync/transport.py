@@ -17,12 +17,14 @@ from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
 from ..client.publisher import BasePublication
 from ..exceptions import LeveretError
-from .engine import LINGER, NOBODY, Engine
+from .engine import LINGER, Engine
+from .leading import NOBODY
 from .processes import CORES, check_patches
+from .requests import NO_REPLY
 from .sending import ReenteredError
 from .stream import open_stream
 from .threads import spawn
-from .waiter import Waiter
+from .waiter import Waiter, make_waiter
 
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
@@ -79,7 +81,7 @@ class Core(Engine):
         """
         if self._owned() or self._sending or self.reading > NOBODY:
             self._may_wait()
-        waiter = Waiter(self)
+        waiter = make_waiter(self)
         try:
             with self.lock:
                 self.unanswered += 1
@@ -136,62 +138,6 @@ class Core(Engine):
             if error is None:
                 raise
             logger.warning("closing failed, after %r: %s", error, failure)
-
-    def request(
-        self,
-        send: Callable[[wire.Method, Waiter, object], None],
-        method: wire.Method,
-        deadline: Deadline,
-        owner: object = None,
-    ) -> protocol.Reply:
-        """Send a method by `send` and wait for its reply."""
-        waiter = Waiter(self)
-        return self._ask(  # type: ignore[return-value]
-            waiter, deadline, method.name, send, method, waiter, owner
-        )
-
-    def _ask(
-        self,
-        waiter: Waiter,
-        deadline: Deadline,
-        name: str,
-        operation: Callable[..., object],
-        *arguments: object,
-    ) -> object:
-        """Call an operation of the protocol and wait for its reply; False if it gives False.
-
-        All in one block, so that an interrupt anywhere in it leaves nobody to be answered.
-        """
-        if self._owned() or self._sending or self.reading > NOBODY:
-            self._may_wait()
-        try:
-            with self.lock:
-                try:
-                    self.unanswered += 1
-                    if operation(*arguments) is False:
-                        waiter.abandon()
-                        return False
-                except BaseException as error:
-                    self._interrupted(error)
-                    raise
-                self._asking.add(waiter)
-                self.begin_waiting(waiter)
-            if self._full:
-                self.wake()
-            return self.wait_for(waiter, deadline, name)
-        except BaseException:
-            with self.lock:
-                waiter.abandon()
-                late = waiter.value
-                if isinstance(late, protocol.Reply):  # the reply and the interruption met
-                    self.undo(late)
-            self.wake_if_asleep()
-            raise
-        finally:
-            if self._led_for is waiter:  # no call before this is undone
-                self._led_for, self.reading = None, NOBODY
-                self.led()
-            self._asking.discard(waiter)
 
     def post(
         self, channel: protocol.ClientChannel, method: wire.Method, owner: object = None
@@ -279,24 +225,33 @@ class Core(Engine):
 
     def open_channel(self, channel: BaseChannel, deadline: Deadline) -> None:
         """Open a channel of the protocol for a channel of the client."""
-        waiter = Waiter(self)
-        self._ask(waiter, deadline, "channel.open", self.begin_channel, channel, waiter)
+        self.request(
+            lambda _, waiter, owner: self.begin_channel(owner, waiter),
+            wire.ChannelOpen,
+            deadline,
+            channel,
+        )
 
     def close_channel(
         self, channel: protocol.ClientChannel, reply_code: int, reply_text: str, deadline: Deadline
     ) -> None:
         """Close a channel; nothing to do if it is closed."""
-        waiter = Waiter(self)
-        end = (channel, reply_code, reply_text, waiter)
-        self._ask(waiter, deadline, "channel.close", self.end_channel, *end)
+        self.request(
+            lambda _, waiter, owner: self.end_channel(owner, reply_code, reply_text, waiter),
+            wire.ChannelClose,
+            deadline,
+            channel,
+        )
 
     def update_secret(self, new_secret: bytes, reason: str, deadline: Deadline) -> None:
         """Send connection.update-secret and wait for the answer."""
-        waiter = Waiter(self)
         side = self.protocol.side
         assert isinstance(side, protocol.ClientSide)
-        method = wire.ConnectionUpdateSecret(new_secret, reason)
-        self._ask(waiter, deadline, method.name, side.send_request, method, waiter)
+        self.request(
+            lambda method, waiter, _: side.send_request(method, waiter),
+            wire.ConnectionUpdateSecret(new_secret, reason),
+            deadline,
+        )
 
     def close(self, deadline: Deadline, reply_code: int = 200, reply_text: str = "") -> None:
         """Close the connection: what is queued leaves first. The transport is closed in any case.
@@ -304,11 +259,13 @@ class Core(Engine):
         Raises:
             DeadlineExceeded: the broker did not answer in time.
         """
-        waiter = Waiter(self)
         try:
-            end = (reply_code, reply_text, waiter)
-            asked = self._ask(waiter, deadline, "connection.close", self.end_connection, *end)
-            if asked is False and self._thread.is_alive():
+            asked = self.request(
+                lambda _, waiter, __: self.end_connection(reply_code, reply_text, waiter),
+                wire.ConnectionClose,
+                deadline,
+            )
+            if asked is NO_REPLY and self._thread.is_alive():
                 # another thread is at it, with a deadline of its own
                 self._thread.join(deadline.remaining())
         finally:
@@ -333,7 +290,7 @@ def open_core(parameters: Parameters) -> Core:
     options = parameters.client_options(parameters.with_mechanisms(given))  # type: ignore[arg-type]
     stream = open_stream(parameters, deadline)
     core = Core(parameters, options, stream)
-    waiter = core._open_waiter = Waiter(core)
+    waiter = core._open_waiter = make_waiter(core)
     core.unanswered += 1
     waiter.sleeps()
     CORES[id(core)] = weakref.ref(core)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..client.deadline import Deadline
+from ..wire import maker
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .leading import Leader
 
-__all__ = ["Waiter"]
+__all__ = ["Waiter", "make_waiter"]
 
 
 class Waiter:
@@ -24,13 +26,12 @@ class Waiter:
 
     __slots__ = ("_engine", "_lock", "abandoned", "done", "error", "value")
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._lock: threading.Lock | None = None
-        self.value: object = None
-        self.error: BaseException | None = None
-        self.abandoned = False
-        self.done = False
+    _engine: Leader
+    _lock: threading.Lock | None
+    value: object
+    error: BaseException | None
+    abandoned: bool
+    done: bool
 
     def set_result(self, value: object) -> bool:
         """Wake it with a value; False if it was woken before."""
@@ -80,3 +81,10 @@ class Waiter:
             timeout=-1 if deadline is None else deadline.remaining()
         ):
             raise deadline.exceeded(operation)  # type: ignore[union-attr]
+
+
+make_waiter: Callable[[Leader], Waiter] = maker(
+    Waiter,
+    ("_engine",),
+    {"_lock": None, "value": None, "error": None, "abandoned": False, "done": False},
+)

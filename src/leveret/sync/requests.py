@@ -1,0 +1,196 @@
+"""Requests: a method is sent, and its reply is waited for.
+
+After each wait for the broker the caches are cold, and what a round trip costs beside its system
+calls is how many functions and objects it passes. So the usual case, one request to send and
+nothing else, one reply to read, is there in one piece (`_exchange`). Whatever is out of the
+ordinary it leaves to the others, who find everything as if they had come so far themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from .. import protocol, wire
+from ..client.deadline import Deadline, make_deadline
+from ..client.parameters import Parameters
+from . import leading
+from .leading import NOBODY, Leader
+from .readiness import READ
+from .stream import Stream
+from .waiter import Waiter, make_waiter
+
+__all__ = ["NO_REPLY", "Requester"]
+
+NO_REPLY = protocol.Reply(0, None, wire.Method(), wire.Method())
+"""Of a request that was not necessary."""
+
+_NOT_BEGUN, _BEGUN, _DONE = range(3)
+
+
+class Requester(Leader):
+    """The part of a connection's inside that asks the broker."""
+
+    def __init__(
+        self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
+    ) -> None:
+        super().__init__(parameters, options, stream)
+        self._timeout = Deadline(parameters.timeout).timeout
+
+    def request(
+        self,
+        send: Callable[[Any, Waiter, Any], object],
+        method: wire.Method | type[wire.Method],
+        timeout: float | Deadline | None,
+        owner: object = None,
+    ) -> protocol.Reply:
+        """Send a method and wait for its reply.
+
+        All in one block, so that an interrupt anywhere in it leaves nobody to be answered.
+
+        Args:
+            send: a channel's `send_request`; or a function, called under the lock with the method,
+                the waiter and the owner, that sends it, or gives False where there is no need.
+            method: names the operation in errors.
+            timeout: in seconds; None for the connection's default.
+
+        Returns:
+            The reply; `NO_REPLY` where there was no need.
+        """
+        if self._owned() or self._sending or self.reading > NOBODY:
+            self._may_wait()
+        if timeout is None:
+            deadline = make_deadline(self._timeout, time.monotonic() + self._timeout)
+        else:
+            deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
+        waiter = make_waiter(self)
+        try:
+            begun = _NOT_BEGUN
+            if send.__class__ is MethodType:
+                begun = self._exchange(send, method, waiter, owner, deadline)
+                if begun == _DONE:
+                    return waiter.value  # type: ignore[return-value]
+            if begun == _NOT_BEGUN:
+                with self.lock:
+                    try:
+                        self.unanswered += 1
+                        if send(method, waiter, owner) is False:
+                            waiter.abandon()
+                            return NO_REPLY
+                    except BaseException as error:
+                        self._interrupted(error)
+                        raise
+                    self._asking.add(waiter)
+                    self.begin_waiting(waiter)
+                if self._full:
+                    self.wake()
+            return self.wait_for(waiter, deadline, method.name)  # type: ignore[return-value]
+        except BaseException:
+            with self.lock:
+                waiter.abandon()
+                late = waiter.value
+                if isinstance(late, protocol.Reply):  # the reply and the interruption met
+                    self.undo(late)
+            self.wake_if_asleep()
+            raise
+        finally:
+            if self._led_for is waiter:  # no call before this is undone
+                self._led_for, self.reading = None, NOBODY
+                self.led()
+            self._asking.discard(waiter)
+
+    def _exchange(
+        self,
+        send: Callable[..., object],
+        method: Any,
+        waiter: Waiter,
+        owner: object,
+        deadline: Deadline,
+    ) -> int:
+        """Send a request and read its reply, where nobody else uses the connection.
+
+        What is done, in which order, and why: see `request`, `_lead`, `_before_sleep`, `_receive`.
+
+        Returns:
+            _DONE: the waiter has its reply. _BEGUN: it is to be waited for, and this thread leads
+            unless it was relieved. _NOT_BEGUN: nothing was done.
+        """
+        connection, stream, rests = self.protocol, self._stream, False
+        try:
+            with self.lock:
+                now = time.monotonic()
+                if (
+                    self.reading
+                    or self.unanswered
+                    or self._sending
+                    or self._work
+                    or self._full
+                    or self._encrypted
+                    or stream.unsent
+                    or connection.out
+                    or connection.bytes_sent != self._sent
+                    or now < self._doze_until
+                ):
+                    return _NOT_BEGUN
+                self.unanswered = 1
+                send(method, waiter, owner)
+                self._asking.add(waiter)
+                self._led_for = waiter
+                self.reading = self._sender = threading.get_ident()
+                self._sleeping = True  # before looking for what else is queued
+                self._sending = True
+                data = connection.data_to_send()
+                self._sent = connection.bytes_sent
+                self._gather_until = now + leading.GATHER
+                self._streak = 0
+                at = self._deadline
+                if at is None:
+                    at = self._deadline = connection.next_deadline()
+                if at is None or deadline.at < at:
+                    at = deadline.at
+            sent = stream.send(data)
+            self._sending = False
+            if not sent or connection.out:
+                return _BEGUN
+            self._resting = rests = True
+            readiness = self._readiness
+            ready = readiness.wait(READ, at - now if at > now else 0.0)
+            self._resting = rests = False
+            if self._relieves or self._led_for is not waiter:
+                self._was_relieved(waiter, waiter, readiness)
+                return _BEGUN
+            self._sleeping = False
+            if ready != READ:
+                return _BEGUN
+            try:
+                data = self._recv(self._room)
+            except (BlockingIOError, InterruptedError):  # it was read meanwhile
+                return _BEGUN
+            with self.lock:
+                reply = connection.incoming.receive_reply(
+                    send.__self__,  # type: ignore[attr-defined]
+                    waiter,
+                    data,
+                    time.monotonic(),
+                )
+                if reply is None:
+                    self._received(data)
+                    self.dispatch()
+                    return _BEGUN
+                waiter.value = reply
+                waiter.done = True
+                self.unanswered -= 1
+        except BaseException as error:
+            if not rests:
+                self._sending_failed(error)
+            if self._led_for is not waiter or self._is_to_raise(error, rests):
+                raise
+            return _BEGUN
+        self._led_for, self.reading = None, NOBODY  # as `led`
+        self._leads += 1
+        if self._called_back or self.unanswered or self._work:
+            self._call_thread()
+        return _DONE

@@ -21,7 +21,7 @@ SOURCES = [
     f"{FOLDER}/_speedups.pyx",
     *(
         f"{FOLDER}/_{part}.pxi"
-        for part in ("memory", "tables", "properties", "frames", "methods", "encoders")
+        for part in ("memory", "tables", "properties", "frames", "methods", "encoders", "lanes")
     ),
 ]
 

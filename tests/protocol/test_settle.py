@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from leveret import DeliverySettledError, wire
 from leveret.protocol import ClientChannel, State
-from leveret.protocol.settle import SettleTracker
+from leveret.protocol.settle import Acks, SettleTracker
 
 from .pair import NO_PROPERTIES, Pair, decode, deliver, drain
 
@@ -32,11 +32,10 @@ def with_deliveries(pair: Pair, count: int) -> ClientChannel:
 
 def gather(channel: ClientChannel, *tags: int) -> None:
     """Ack as callers do that hold no lock."""
-    unsettled = channel.unsettled
+    acks = channel._connection.acks
     for tag in tags:
-        unsettled.acked.append(tag)
-        if not unsettled.noted:
-            channel._connection.acks_waiting(channel)
+        acks.waiting.append((channel.unsettled, tag))
+        acks.noted = True
 
 
 def test_acks_of_any_thread_leave_as_one(pair: Pair) -> None:
@@ -180,6 +179,61 @@ def test_acks_of_many_channels_in_turns(pair: Pair) -> None:
     acks = decode(drain(pair.client))
     assert acks == [wire.BasicAck(4, True)] * 3
     assert [ack.channel for ack in acks] == [1, 2, 3]
+
+
+def test_acks_of_many_channels_may_wait(pair: Pair) -> None:
+    """Until one of them has many beside what its prefetch leaves."""
+    channels = [with_deliveries(pair, 40) for _ in range(50)]
+    limited = channels[7]
+    limited.send_request(wire.BasicQos(0, 60), None)
+    drain(pair.client)
+    for tag in (1, 2, 3):
+        for channel in channels:
+            gather(channel, tag)
+    assert pair.client.acks_may_wait()
+    gather(limited, 4, 5)  # 5 wait, and there is room for 25
+    assert pair.client.acks_may_wait()
+    gather(limited, 6, 7)  # 7, and 27
+    assert not pair.client.acks_may_wait()
+    assert pair.client.has_data_to_send()
+    acks = decode(drain(pair.client))
+    assert {(ack.channel, ack.delivery_tag) for ack in acks if isinstance(ack, wire.BasicAck)} == {
+        (channel.number, 7 if channel is limited else 3) for channel in channels
+    }
+    assert len(acks) == len(channels)
+    assert pair.client.acks_may_wait()
+
+
+def test_acks_that_were_looked_at_leave_in_order_with_their_channel(pair: Pair) -> None:
+    """What one channel sends takes along its own acks, and leaves those of others to wait."""
+    one, other = (with_deliveries(pair, 5) for _ in range(2))
+    gather(one, 1)
+    gather(other, 2, 1)
+    assert pair.client.acks_may_wait()
+    one.send_publish("", "q", NO_PROPERTIES, b"x", False)
+    gather(one, 2)
+    acks = decode(drain(pair.client))
+    assert [(ack.channel, getattr(ack, "delivery_tag", None)) for ack in acks] == [
+        (1, 1),
+        (1, None),
+        (1, 2),
+        (2, 2),
+    ]
+    assert not pair.client.has_data_to_send()
+
+
+def test_acks_of_a_channel_whose_number_is_used_again(pair: Pair) -> None:
+    """A thread has seen that it may, and then the channel was closed, and another one opened."""
+    channel = with_deliveries(pair, 2)
+    pair.at_server(1).send_close(406, "x")
+    pair.pump()
+    again = with_deliveries(pair, 2)
+    assert again.number == channel.number
+    drain(pair.client)
+    gather(channel, 1)
+    assert drain(pair.client) == b""
+    gather(again, 1)
+    assert frames(pair) == [(1, False)]
 
 
 def test_acks_of_a_dead_channel_do_not_leave(pair: Pair) -> None:
@@ -496,13 +550,18 @@ TestSettling = Settling.TestCase
 # -- the price ---------------------------------------------------------------------------------
 
 
+def delivered(tracker: SettleTracker, first: int, last: int) -> None:
+    for tag in range(first, last + 1):
+        tracker.delivered(tag)
+
+
 def seconds(unsettled: int, count: int, last: bool) -> float:
     """The price of `count` deliveries and their acks with others unsettled."""
-    tracker = SettleTracker(1)
-    tracker.delivered(1, unsettled)
+    tracker = SettleTracker(1, Acks())
+    delivered(tracker, 1, unsettled)
     start = time.thread_time()
     for tag in range(unsettled + 1, unsettled + count + 1):
-        tracker.delivered(tag, tag)
+        tracker.delivered(tag)
         tracker.ack(tag if last else tag - unsettled)
     return time.thread_time() - start
 
@@ -515,25 +574,25 @@ def test_the_price_of_an_ack_does_not_depend_on_what_is_unsettled(last: bool) ->
 
 
 def test_one_old_delivery_does_not_make_the_rest_pile_up() -> None:
-    tracker = SettleTracker(1)
-    tracker.delivered(1, 1)
+    tracker = SettleTracker(1, Acks())
+    tracker.delivered(1)
     tag = 1
     for _ in range(1000):
-        tracker.delivered(tag + 1, tag + 50)
+        delivered(tracker, tag + 1, tag + 50)
         for number in range(tag + 1, tag + 51):
             tracker.settle(number, False)
         tag += 50
         assert len(tracker) == 1
-    tracker.delivered(tag + 1, tag + 1)
+    tracker.delivered(tag + 1)
     assert tracker.pieces < 300
 
 
 def test_two_old_deliveries_neither() -> None:
-    tracker = SettleTracker(1)
+    tracker = SettleTracker(1, Acks())
     for tag in range(1, 20_000):
-        tracker.delivered(tag, tag)
+        tracker.delivered(tag)
         if tag > 2:
             tracker.settle(tag - 1, False)
         assert tracker.pieces < 300
     assert len(tracker) == 2
-    assert tracker.last() == 19_999
+    assert tracker.highest() == 19_999

@@ -490,11 +490,11 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         owner.channel.protocol.send_ack(delivery.delivery_tag, multiple)
         delivery.owner = SETTLED
 
-    def acks_waiting(self, channel: protocol.ClientChannel) -> None:
+    def acks_waiting(self) -> None:
         """There are acks to send."""
         if not self._flush_scheduled:
             self.flush_soon()
-        self.protocol.acks_waiting(channel)
+        self.protocol.acks.noted = True
 
     def nack(self, owner: Subscription, delivery: Delivery, multiple: bool, requeue: bool) -> None:
         """Refuse a delivery with basic.nack."""

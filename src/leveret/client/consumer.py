@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .. import wire
 from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
 from .delivery import SETTLED, Delivery
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .channel import BaseChannel
     from .core import Waiter
 
-__all__ = ["Subscription", "receive_each"]
+__all__ = ["Subscription"]
 
 BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
@@ -29,7 +30,7 @@ NEVER = sys.maxsize
 AMPLE = 256  # prefetch with which a broker is not held up by reads that come a little later
 
 
-class Subscription:
+class Subscription(wire.Inbox):
     """The deliveries of one consumer, or of basic.get, on one channel.
 
     A prefetch bounds what waits here. Without one the transport stops reading when it is too
@@ -50,24 +51,22 @@ class Subscription:
     """
 
     __slots__ = (
+        "_acks",
         "_unsettled",
         "channel",
-        "check_at",
         "consumer_tag",
-        "deliveries",
-        "ended",
         "error",
         "full",
         "no_ack",
         "on_cancel",
         "queue",
         "resume_at",
-        "waiters",
     )
 
     def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
         self.channel = channel
         self._unsettled = channel.protocol.unsettled
+        self._acks = channel.core.protocol.acks
         self.queue = queue
         self.consumer_tag = ""
         self.no_ack = no_ack
@@ -212,12 +211,13 @@ class Subscription:
         if multiple or self.no_ack or not unsettled.gathers:
             self.channel.core.ack(self, delivery, multiple)
             return
-        unsettled.acked.append(delivery.delivery_tag)
-        if not unsettled.noted:
+        acks = self._acks
+        acks.waiting.append((unsettled, delivery.delivery_tag))
+        if not acks.noted:
             try:
-                self.channel.core.acks_waiting(self.channel.protocol)
+                self.channel.core.acks_waiting()
             except LeveretError:
-                unsettled.acked.remove(delivery.delivery_tag)
+                acks.waiting.remove((unsettled, delivery.delivery_tag))
                 raise
         delivery.owner = SETTLED
 
@@ -256,18 +256,3 @@ class Subscription:
         if error is None or isinstance(error, ConsumerCancelled):
             return error
         return ChannelClosedError(f"channel {self.channel.number} is closed", error)
-
-
-def receive_each(deliveries: list[Delivery]) -> None:
-    """Deliveries of several subscriptions have come: as `Subscription.receive` for each, with
-    no call for most of them.
-    """
-    for delivery in deliveries:
-        owner: Subscription = delivery.owner  # type: ignore[assignment]
-        waiting = owner.deliveries
-        if owner.ended or len(waiting) + 1 >= owner.check_at:
-            owner.receive([delivery])
-            continue
-        waiting.append(delivery)
-        if owner.waiters:
-            owner.waiters.popleft().set_result(None)

@@ -27,7 +27,7 @@ from ..exceptions import (
     DeadlineExceeded,
     LeveretError,
 )
-from .consumer import receive_each
+from .consumer import AMPLE
 from .deadline import Deadline
 from .delivery import SETTLED, Delivery
 from .publisher import settle
@@ -84,7 +84,7 @@ class BaseCore:
         protocol: the sans-I/O connection.
         parameters: how it was connected.
         error: why it ended, None before and after an ordinary close.
-        streamed: how many deliveries came in runs, for consumers with a large prefetch.
+        streamed: how many deliveries came, for consumers with a large prefetch.
         on_blocked, on_unblocked, on_close: called with the reason, nothing, the error or None.
     """
 
@@ -176,12 +176,17 @@ class BaseCore:
 
     def _on_deliveries(self, event: protocol.Deliveries) -> None:
         owner = event.owner
-        if owner is None:
-            receive_each(event.deliveries)  # type: ignore[arg-type]
+        if owner is not None:
+            owner.receive(event.deliveries)
+            if owner.is_ample():
+                self.streamed += len(event.deliveries)
             return
-        owner.receive(event.deliveries)
-        if owner.is_ample():
-            self.streamed += len(event.deliveries)
+        deliveries: list[Delivery] = event.deliveries  # type: ignore[assignment]
+        wire.deal(deliveries)
+        if self.protocol.least_prefetch >= AMPLE:
+            self.streamed += len(deliveries)
+        else:
+            self.streamed += sum(each.owner.is_ample() for each in deliveries)  # type: ignore[attr-defined]
 
     def _on_outcomes(self, event: protocol.Outcomes) -> None:
         settle(event.publications)  # type: ignore[arg-type]
@@ -200,7 +205,7 @@ class BaseCore:
     def _on_consume_ok(self, number: int, consumer_tag: str) -> None:
         handle = self.protocol.channels.get(number)
         if isinstance(handle, protocol.ClientChannel) and consumer_tag in handle.consumers:
-            subscription: Subscription = handle.consumers[consumer_tag].owner  # type: ignore[assignment]
+            subscription: Subscription = handle.consumers[consumer_tag].owner
             subscription.consumer_tag = consumer_tag
             subscription.channel.subscriptions[consumer_tag] = subscription
 

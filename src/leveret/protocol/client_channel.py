@@ -33,7 +33,6 @@ from .events import (
     ConsumerCancelled,
     Outcomes,
     Reply,
-    make_deliveries,
     make_reply,
 )
 from .replies import CONNECTION_CLASS, check_text
@@ -43,7 +42,7 @@ from .states import ChannelState
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["ClientChannel", "ConsumerEntry"]
+__all__ = ["ClientChannel"]
 
 
 _OWN_FUNCTIONS = frozenset({wire.ChannelOpen, wire.ChannelClose}) | frozenset(
@@ -66,21 +65,11 @@ _HEEDED = frozenset(  # see `_heed`
 _PLAIN = _REPLIES - _HEEDED
 
 
-class ConsumerEntry:
-    """A consumer that the broker knows: who takes its deliveries, and whether they want acks."""
-
-    __slots__ = ("no_ack", "owner")
-
-    def __init__(self, owner: object, no_ack: bool) -> None:
-        self.owner = owner
-        self.no_ack = no_ack
-
-
 class ClientChannel(Channel):
     """The client's end of a channel. Made by `Connection.open_channel`.
 
     Attributes:
-        consumers: by consumer tag.
+        consumers: those that the broker knows, by consumer tag.
         confirms: the open publishes, None before confirm.select.
         unsettled: the deliveries that want to be settled.
         flow_active: False while the broker has asked for no content (channel.flow).
@@ -112,9 +101,9 @@ class ClientChannel(Channel):
         # Consumers without acks that were cancelled without waiting: what still comes is dropped.
         self._unheeded: set[str | None] = set()
         self._newly_unheeded: list[str] = []
-        self.consumers: dict[str | None, ConsumerEntry] = {}
+        self.consumers: dict[str | None, wire.Lane] = {}
         self.confirms: ConfirmTracker | None = None
-        self.unsettled = SettleTracker(number)
+        self.unsettled = SettleTracker(number, connection.acks)
         self.flow_active = True
         self.owner: Any = None
         method = wire.ChannelOpen()
@@ -124,10 +113,9 @@ class ClientChannel(Channel):
     # -- sending ---------------------------------------------------------------------------
 
     def _write(self, piece: bytes) -> None:
-        unsettled = self.unsettled
-        if unsettled.acked or unsettled.front_count or unsettled.frames:
-            self.write_acks()
         connection = self._connection  # and `write`, without the call
+        if connection.acks.noted:
+            self.write_acks()
         connection.out.append(piece)
         connection.bytes_queued += len(piece)
 
@@ -167,7 +155,7 @@ class ClientChannel(Channel):
         if sent.posted is not None:
             sent.hand_over(request)
         sent.requests.append(request)
-        if self.unsettled.noted:
+        if connection.acks.noted:
             self.write_acks()
         connection.out.append(piece)  # as `write`, without the call
         connection.bytes_queued += len(piece)
@@ -190,15 +178,24 @@ class ClientChannel(Channel):
         self._write(wire.encode_method(method, self.number, self._connection.limits.frame_max))
         self._sent.add(method)
         if isinstance(method, wire.BasicConsume):
-            self.consumers[method.consumer_tag] = ConsumerEntry(owner, method.no_ack)
+            self._add_consumer(method.consumer_tag, owner, method.no_ack)
         elif isinstance(method, wire.BasicCancel):
-            entry = self.consumers.pop(method.consumer_tag, None)
-            if entry is not None and entry.no_ack:
+            entry = self._remove_consumer(method.consumer_tag)
+            if entry is not None and entry.unsettled is None:
                 self._unheeded.add(method.consumer_tag)
                 self._newly_unheeded.append(method.consumer_tag)
         elif isinstance(method, wire.BasicRecoverAsync):
             self.unsettled.recovered()
         self._note(method)
+
+    def _add_consumer(self, tag: str, owner: object, no_ack: bool) -> None:
+        self._connection.lanes[self.number] = None
+        unsettled = None if no_ack else self.unsettled
+        self.consumers[tag] = wire.Lane(tag, owner, unsettled, self.consumers)
+
+    def _remove_consumer(self, tag: str) -> wire.Lane | None:
+        self._connection.lanes[self.number] = None
+        return self.consumers.pop(tag, None)
 
     def _note(self, method: wire.Method) -> None:
         """What changes with the sending of a method."""
@@ -210,6 +207,8 @@ class ClientChannel(Channel):
             self.unsettled.recovering()
         elif isinstance(method, wire.BasicQos):
             self.unsettled.limited_to(method.prefetch_count)
+            connection = self._connection
+            connection.least_prefetch = min(connection.least_prefetch, self.unsettled.prefetch)
 
     def send_publish(
         self,
@@ -245,7 +244,7 @@ class ClientChannel(Channel):
             body,
             connection.limits.frame_max,
         )
-        if self.unsettled.noted:
+        if connection.acks.noted:
             self.write_acks()
         if content.__class__ is bytes:  # as `write`, without the call
             connection.out.append(content)
@@ -277,11 +276,11 @@ class ClientChannel(Channel):
         unsettled = self.unsettled
         if not multiple:
             unsettled.ack(delivery_tag)
-            self._connection.acks_waiting(self)
+            self._connection.acks.noted = True
             return
         unsettled.gathers = False
         if not delivery_tag and not unsettled.transactional:
-            delivery_tag = unsettled.last()
+            delivery_tag = unsettled.highest()
             if not delivery_tag:
                 return
         piece = wire.encode_ack(self.number, delivery_tag, True)
@@ -300,7 +299,7 @@ class ClientChannel(Channel):
         if multiple:
             self.unsettled.gathers = False
             if not delivery_tag and not self.unsettled.transactional:
-                delivery_tag = self.unsettled.last()
+                delivery_tag = self.unsettled.highest()
                 if not delivery_tag:
                     return
         piece = wire.encode_nack(self.number, delivery_tag, multiple, requeue)
@@ -353,12 +352,17 @@ class ClientChannel(Channel):
             token=token,
             error=error,
         )
-        self.unsettled.gathers = False
+        self._is_over()
 
     def connection_closes(self) -> None:
         """See `Channel`."""
         super().connection_closes()
-        self.unsettled.gathers = False
+        self._is_over()
+
+    def _is_over(self) -> None:
+        """Deliveries are not taken any more, nor settled."""
+        self._connection.lanes[self.number] = None
+        self.unsettled.end()
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -378,8 +382,8 @@ class ClientChannel(Channel):
             self._receive_confirm(item)
 
     def receive_run(self, items: Sequence[wire.Item], start: int) -> int:
-        """Take the items from `start` on that are the same: deliveries of one consumer that follow
-        each other, or confirms. This is where messages pass by the thousand.
+        """Take what goes the short way: a reply, the first delivery of a consumer after something
+        else, or the confirms from `start` on. The deliveries that follow are for `wire.claim`.
 
         Returns:
             The first item that was not taken: it is for `receive`.
@@ -391,20 +395,12 @@ class ClientChannel(Channel):
             self.receive_reply(first)
             return start + 1
         if isinstance(first, wire.Delivery):
-            entry = self.consumers.get(first.consumer_tag)
-            if entry is None:
+            lane = self.consumers.get(first.consumer_tag)
+            if lane is None:
                 return start
-            owner = entry.owner
-            stop = wire.claim_run(items, start, owner)
-            tag = first.delivery_tag
-            if not entry.no_ack:
-                self.unsettled.delivered(tag, tag + stop - start - 1)
-            if stop - start == 1:
-                self._connection.emit_delivery(first)
-                return stop
-            run: Any = items if stop - start == len(items) else items[start:stop]
-            self._connection.emit(make_deliveries(owner, run))
-            return stop
+            self._deliver(lane, first)
+            self._connection.lanes[self.number] = lane
+            return start + 1
         if isinstance(first, wire.BasicAck) and self.confirms is not None:
             settled: list[Publication] = []
             stop = self.confirms.confirm_run(items, start, self.number, settled)
@@ -445,7 +441,7 @@ class ClientChannel(Channel):
 
     def _receive_cancel(self, method: wire.Method) -> None:
         assert isinstance(method, wire.BasicCancel)
-        entry = self.consumers.pop(method.consumer_tag, None)
+        entry = self._remove_consumer(method.consumer_tag)
         if not method.nowait:
             self._write(wire.BasicCancelOk(method.consumer_tag).encode(self.number))
         if entry is not None:
@@ -514,9 +510,9 @@ class ClientChannel(Channel):
             self.unsettled.gathers = True
         elif isinstance(reply, wire.BasicConsumeOk):
             assert isinstance(request.method, wire.BasicConsume)
-            self.consumers[reply.consumer_tag] = ConsumerEntry(request.owner, request.method.no_ack)
+            self._add_consumer(reply.consumer_tag, request.owner, request.method.no_ack)
         elif isinstance(reply, wire.BasicCancelOk):
-            self.consumers.pop(reply.consumer_tag, None)
+            self._remove_consumer(reply.consumer_tag)
         elif isinstance(reply, wire.BasicRecoverOk):
             self.unsettled.recovered()
 
@@ -558,21 +554,24 @@ class ClientChannel(Channel):
             if index is not None:
                 request = self._sent.requests[index].method
                 if isinstance(request, wire.BasicGet) and not request.no_ack:
-                    self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
+                    self.unsettled.delivered(delivery.delivery_tag)
             self.receive_reply(delivery)
             return
-        entry = self.consumers.get(delivery.consumer_tag)
-        if entry is None:  # cancelled by us without waiting: give it back
+        lane = self.consumers.get(delivery.consumer_tag)
+        if lane is None:  # cancelled by us without waiting: give it back
             if delivery.consumer_tag in self._unheeded:
                 return
-            self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
+            self.unsettled.delivered(delivery.delivery_tag)
             with contextlib.suppress(DeliverySettledError):  # basic.recover was sent: it goes back
                 self.send_reject(delivery.delivery_tag, requeue=True)
             return
-        if not entry.no_ack:
-            self.unsettled.delivered(delivery.delivery_tag, delivery.delivery_tag)
-        delivery.owner = entry.owner
-        self._connection.emit_delivery(delivery)
+        self._deliver(lane, delivery)
+
+    def _deliver(self, lane: wire.Lane, delivery: wire.Delivery) -> None:
+        if lane.unsettled is not None:
+            self.unsettled.delivered(delivery.delivery_tag)
+        delivery.owner = lane.owner
+        self._connection.emit_deliveries(None, [delivery])
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -617,7 +616,7 @@ class ClientChannel(Channel):
 
     def _end(self) -> None:
         super()._end()
-        self.unsettled.gathers = False
+        self._is_over()
         tokens = [request.token for request in self._sent.requests]
         self._sent.requests.clear()
         if self.close_token is not None:

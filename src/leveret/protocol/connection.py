@@ -36,7 +36,7 @@ from ..exceptions import (
 from .channel import Channel
 from .client_channel import ClientChannel
 from .content import ContentAssembly
-from .events import ConnectionClosed, Deliveries
+from .events import ConnectionClosed, Deliveries, make_deliveries
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
 from .incoming import HANDSHAKE_FRAME_MAX, Incoming
@@ -55,11 +55,10 @@ from .replies import (
 from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
+from .settle import UNLIMITED, Acks
 from .states import ChannelState, Role, State
 
 __all__ = ["Connection"]
-
-ACKING_MAX = 8  # channels that keep acks back, of which each is asked whether they may wait
 
 
 class Connection:
@@ -80,6 +79,10 @@ class Connection:
         pending: what `events` will give, for a caller that saves the call and clears it.
         emit: adds an event. For the parts of this layer.
         out: what is queued, in pieces. For the parts of this layer.
+        acks: client role: those that wait for the next bytes to be asked for.
+        lanes: client role: by channel number, see `wire.claim`. For the parts of this layer: None
+            where a delivery may be in pieces, or not wanted.
+        least_prefetch: client role: no channel has had a smaller one, as far as that is known.
         incoming: where `receive_data` brings its bytes.
     """
 
@@ -97,7 +100,9 @@ class Connection:
         self._heartbeat: Heartbeat | None = None
         self.out: Pieces = []
         self._out_start = 0
-        self._acking: deque[ClientChannel] = deque()
+        self.acks = Acks()
+        self.lanes: list[wire.Lane | None] = []
+        self.least_prefetch = UNLIMITED
         self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self.pending: list[Any] = []
         self.emit: Callable[[Any], None] = self.pending.append
@@ -174,10 +179,19 @@ class Connection:
 
         For the parts of this layer.
         """
-        channels = self.channels
+        channels, lanes = self.channels, self.lanes
         position = 0
         while position < len(items):
             item = items[position]
+            if item.__class__ is self._delivery_class:
+                stop, owner = wire.claim(items, position, lanes)
+                if stop > position:
+                    whole = stop - position == len(items)
+                    self.emit_deliveries(owner, items if whole else items[position:stop])
+                    if stop == len(items):
+                        return
+                    position = stop
+                    continue
             channel = channels.get(item.channel)
             if channel.__class__ is ClientChannel:
                 position = channel.receive_run(items, position)
@@ -205,6 +219,8 @@ class Connection:
                 raise misplaced(item, "second 'channel.open' seen")
             if isinstance(item, wire.Heartbeat):
                 raise unexpected_frame(item, f"heartbeat on channel {item.channel}")
+            if self.lanes:
+                self.lanes[item.channel] = None
             channel.receive(item)
         elif item.channel == 0:
             self._receive_on_channel_0(item, now)
@@ -314,23 +330,13 @@ class Connection:
             self.out += content
             self.bytes_queued += sum(len(piece) for piece in content)
 
-    def acks_waiting(self, channel: ClientChannel) -> None:
-        """A channel keeps acks back until the next bytes are asked for. Any thread may say so,
-        without a lock.
-        """
-        channel.unsettled.noted = True
-        self._acking.append(channel)
-
     def acks_may_wait(self) -> bool:
         """Whether all that there is to send are acks that the broker does not need yet."""
-        if self.out or self._farewells or len(self._acking) > ACKING_MAX:
-            return False
-        acking = tuple(self._acking)  # other threads may be adding to it
-        return all(channel.unsettled.may_wait() for channel in acking)
+        return not self.out and not self._farewells and self.acks.may_wait()
 
     def pieces_to_send(self) -> bytes | Pieces:
         """As `data_to_send`, for a transport that can send pieces: large ones are not joined."""
-        if self.bytes_queued - self.bytes_sent <= JOINED or self._acking or self._farewells:
+        if self.bytes_queued - self.bytes_sent <= JOINED or self.acks.noted or self._farewells:
             return self.data_to_send()
         stop, size = cut_chunk(self.out, self._out_start)
         if size < (stop - self._out_start) * JOINED // 4:
@@ -342,7 +348,7 @@ class Connection:
 
         At most about 256 KiB at a time: call again until it gives nothing.
         """
-        if self._acking:
+        if self.acks.noted:
             self.data_to_send_acks()
         if self._farewells:
             self._write_farewells()
@@ -370,7 +376,7 @@ class Connection:
 
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send()` would give something."""
-        return bool(self.out) or bool(self._acking) or bool(self._farewells)
+        return bool(self.out) or self.acks.noted or bool(self._farewells)
 
     def bytes_waiting(self) -> int:
         """How many queued bytes were not taken yet."""
@@ -410,15 +416,17 @@ class Connection:
 
     # -- events ----------------------------------------------------------------------------
 
-    def emit_delivery(self, delivery: wire.Delivery) -> None:
-        """Add a delivery that came alone, its owner known. For the parts of this layer."""
+    def emit_deliveries(self, owner: object, deliveries: Any) -> None:
+        """Add deliveries, their owners known; `owner` is that of all, or None. For the parts of
+        this layer.
+        """
         events = self.pending
-        if events:
+        if owner is None and events:
             last = events[-1]
             if last.__class__ is Deliveries and last.owner is None:
-                last.deliveries.append(delivery)
+                last.deliveries += deliveries
                 return
-        events.append(Deliveries(None, [delivery]))
+        events.append(make_deliveries(owner, deliveries))
 
     def events(self) -> list[object]:
         """What has happened since the last call; see `events`."""
@@ -449,6 +457,8 @@ class Connection:
             raise LocalProtocolError(
                 f"all {self.limits.channel_max} channels of the connection are open"
             )
+        lanes = self.lanes
+        lanes += [None] * (number + 1 - len(lanes))
         channel = ClientChannel(self, number, token)
         self.channels[number] = channel
         return channel
@@ -515,13 +525,14 @@ class Connection:
 
     def data_to_send_acks(self) -> None:
         """Queue the acknowledgements kept back, before something that ends them."""
-        while self._acking:  # one by one: other threads may be adding to it
-            self._acking.popleft().write_acks()
+        acks = self.acks.take()
+        if acks:
+            self.write(acks)
 
     def _receive_close(self, close: wire.ConnectionClose) -> None:
         error = self.error if self.state is State.CLOSING else self.side.peer_error(close)
         if self.role is Role.CLIENT:
-            self._acking.clear()
+            self.acks.clear()
             self._drop_unsent()
             self.bytes_leaving = self.bytes_queued
         self._end(error, wire.ConnectionCloseOk().encode(0))

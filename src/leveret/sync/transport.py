@@ -201,9 +201,9 @@ class Core(Engine):
             delivery.owner = SETTLED
         self.wake_if_asleep()
 
-    def acks_waiting(self, channel: protocol.ClientChannel) -> None:
+    def acks_waiting(self) -> None:
         """There are acks to send. Takes no lock."""
-        self.protocol.acks_waiting(channel)
+        self.protocol.acks.noted = True
         if self._sleeping:
             self.wake_if_asleep()
 

@@ -8,10 +8,12 @@ extensions, both directions of each. It keeps no state, knows no order of frames
 from __future__ import annotations
 
 from .codec import (
-    claim_run,
+    claim,
+    deal,
     decode_frames,
     decode_table,
     encode_ack,
+    encode_acks,
     encode_deliver,
     encode_get_ok,
     encode_method,
@@ -22,6 +24,7 @@ from .codec import (
     encode_table,
     is_plain_table,
     maker,
+    settle,
 )
 from .codec import codec as CODEC
 from .constants import (
@@ -52,6 +55,7 @@ from .frames import (
     Published,
     Returned,
 )
+from .lanes import Inbox, Lane, Unsettled
 from .methods import (
     METHODS,
     AccessRequest,
@@ -215,10 +219,12 @@ __all__ = [
     "Float32",
     "FrameType",
     "Heartbeat",
+    "Inbox",
     "Int8",
     "Int16",
     "Int64",
     "Item",
+    "Lane",
     "Method",
     "Properties",
     "Published",
@@ -243,12 +249,15 @@ __all__ = [
     "UInt8",
     "UInt16",
     "UInt32",
-    "claim_run",
+    "Unsettled",
+    "claim",
+    "deal",
     "decode_frames",
     "decode_method",
     "decode_table",
     "decode_value",
     "encode_ack",
+    "encode_acks",
     "encode_deliver",
     "encode_get_ok",
     "encode_method",
@@ -261,4 +270,5 @@ __all__ = [
     "maker",
     "malformed_text",
     "properties_maker",
+    "settle",
 ]

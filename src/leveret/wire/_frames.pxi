@@ -382,51 +382,6 @@ def decode_frames(data, offset, frame_max, delivery_class=Delivery):
         PyList_Append(items, item)
 
 
-cdef inline bint is_tagged(object item, uint64_t expected) noexcept:
-    """Whether the delivery has this delivery tag."""
-    cdef PyObject* tag = get(item, _delivery.delivery_tag)
-    cdef uint64_t number
-    return tag != NULL and as_unsigned(<object>tag, &number) and number == expected
-
-
-def claim_run(items, start, owner):
-    """`pure.claim_run`."""
-    cdef int64_t position
-    cdef uint64_t following
-    cdef object first, item
-    cdef PyObject* consumer_tag
-    cdef PyObject* channel
-    cdef PyObject* tag
-    if type(items) is not list or not as_size(start, &position) or position >= len(items):
-        return _frames.claim_run(items, start, owner)
-    first = <object>PyList_GET_ITEM(items, position)
-    if not is_plain(type(first)):
-        return _frames.claim_run(items, start, owner)
-    tag = get(first, _delivery.delivery_tag)
-    consumer_tag = get(first, _delivery.consumer_tag)
-    channel = get(first, _content.channel)
-    if (
-        tag == NULL
-        or consumer_tag == NULL
-        or channel == NULL
-        or not as_unsigned(<object>tag, &following)
-    ):
-        return _frames.claim_run(items, start, owner)
-    while position < PyList_GET_SIZE(items):
-        item = <object>PyList_GET_ITEM(items, position)
-        if (
-            type(item) is not type(first)
-            or not is_tagged(item, following)
-            or not is_same(get(item, _delivery.consumer_tag), consumer_tag)
-            or not is_same(get(item, _content.channel), channel)
-        ):
-            break
-        replace(item, _delivery.owner, owner)
-        following += 1
-        position += 1
-    return position
-
-
 cdef inline bint is_same(PyObject* one, PyObject* other) except -1:
     """Whether two slots have equal values."""
     if one == other:

@@ -55,6 +55,21 @@ cdef extern from *:
     static inline PyObject *leveret_get(PyObject *self, Py_ssize_t offset) {
         return *(PyObject **)((char *)self + offset);
     }
+    /* Ask for what will be read, and mostly written, soon. */
+    static inline void leveret_prefetch(PyObject *self, Py_ssize_t offset) {
+    #if defined(__GNUC__)
+        __builtin_prefetch((char *)self + offset, 1);
+    #endif
+    }
+    /* Call a method of one argument by its descriptor. */
+    static inline int leveret_call(PyObject *method, PyObject *self, PyObject *argument) {
+        PyObject *arguments[2] = {self, argument};
+        PyObject *result = PyObject_Vectorcall(method, arguments, 2, NULL);
+        if (result == NULL)
+            return -1;
+        Py_DECREF(result);
+        return 0;
+    }
     /* Where the slot of this descriptor is; -1 if it is not one of __slots__. */
     static Py_ssize_t leveret_slot_offset(PyObject *descriptor) {
         PyMemberDef *member;
@@ -75,6 +90,8 @@ cdef extern from *:
     void put "leveret_put"(object, Py_ssize_t, object) noexcept
     void replace "leveret_replace"(object, Py_ssize_t, object) except *
     PyObject* get "leveret_get"(object, Py_ssize_t) noexcept
+    void prefetch "leveret_prefetch"(PyObject*, Py_ssize_t) noexcept nogil
+    int call_method "leveret_call"(object, object, object) except -1
     Py_ssize_t leveret_slot_offset(object) noexcept
 
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) noexcept

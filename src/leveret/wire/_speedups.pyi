@@ -1,18 +1,22 @@
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .content import Delivery, Item
 from .declare import Method
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
+from .lanes import Lane, Unsettled
 from .making import maker as maker
 from .properties import Properties
 
 __all__ = [
-    "claim_run",
+    "claim",
+    "deal",
     "decode_frames",
     "decode_properties",
     "decode_table",
     "encode_ack",
+    "encode_acks",
     "encode_deliver",
     "encode_get_ok",
     "encode_method",
@@ -24,12 +28,14 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "settle",
 ]
 
 #: A fingerprint of the sources that this was built from.
 BUILT_FROM: int
 
-def claim_run(items: Sequence[Item], start: int, owner: object) -> int: ...
+def claim(items: Sequence[Item], start: int, lanes: list[Lane | None]) -> tuple[int, Any]: ...
+def deal(deliveries: Sequence[Delivery]) -> None: ...
 def decode_frames(
     data: bytes, offset: int, frame_max: int, delivery_class: type[Delivery] = ...
 ) -> tuple[list[Item], int, int]: ...
@@ -38,6 +44,7 @@ def decode_table(
     data: bytes, offset: int = 0, *, max_depth: int = ...
 ) -> tuple[dict[str, object], int]: ...
 def encode_ack(channel: int, delivery_tag: int, multiple: bool) -> bytes: ...
+def encode_acks(touched: Sequence[Unsettled]) -> bytes: ...
 def encode_deliver(
     channel: int,
     consumer_tag: str,
@@ -78,3 +85,6 @@ def encode_table(
     table: Mapping[str, object], *, name: str = "table", max_depth: int = ...
 ) -> bytes: ...
 def is_plain_table(table: object, kinds: frozenset[type], max_depth: int = ...) -> bool: ...
+def settle(
+    acked: Sequence[tuple[Unsettled, int]], touched: list[Unsettled], share: int
+) -> tuple[list[tuple[Unsettled, int]], bool]: ...

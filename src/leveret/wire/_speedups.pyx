@@ -20,12 +20,12 @@ free-threaded Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next, PyDict_Size
 from cpython.exc cimport PyErr_Clear
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_Size
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.set cimport PySet_Contains
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
@@ -34,25 +34,31 @@ from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from collections import deque
+
 from ..exceptions import DecodeError
 from . import declare as _declare
 from . import encoders as _encoders
 from . import frames as _frames
+from . import lanes as _lanes
 from . import making as _making
 from . import properties as _properties
 from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
 from .declare import METHODS, Method, decode_method_at
 from .encoders import encode_return
+from .lanes import Inbox, Lane, Unsettled
 from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
 
 __all__ = [
-    "claim_run",
+    "claim",
+    "deal",
     "decode_frames",
     "decode_properties",
     "decode_table",
     "encode_ack",
+    "encode_acks",
     "encode_deliver",
     "encode_get_ok",
     "encode_method",
@@ -64,6 +70,7 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "settle",
 ]
 
 include "_memory.pxi"
@@ -72,6 +79,7 @@ include "_properties.pxi"
 include "_frames.pxi"
 include "_methods.pxi"
 include "_encoders.pxi"
+include "_lanes.pxi"
 
 #: A fingerprint of the sources that this was built from.
 BUILT_FROM = LEVERET_SOURCES

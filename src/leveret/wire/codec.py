@@ -13,11 +13,13 @@ from typing import Final
 from .properties import use_for_properties
 
 __all__ = [
-    "claim_run",
+    "claim",
     "codec",
+    "deal",
     "decode_frames",
     "decode_table",
     "encode_ack",
+    "encode_acks",
     "encode_deliver",
     "encode_get_ok",
     "encode_method",
@@ -28,6 +30,7 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "settle",
 ]
 
 _NAMES: Final = ("pure", "compiled")
@@ -58,11 +61,13 @@ codec: Final[str] = _choose(os.environ.get("LEVERET_CODEC", ""))
 
 if codec == "compiled":
     from ._speedups import (
-        claim_run,
+        claim,
+        deal,
         decode_frames,
         decode_properties,
         decode_table,
         encode_ack,
+        encode_acks,
         encode_deliver,
         encode_get_ok,
         encode_method,
@@ -74,14 +79,17 @@ if codec == "compiled":
         encode_table,
         is_plain_table,
         maker,
+        settle,
     )
 else:
     from .pure import (
-        claim_run,
+        claim,
+        deal,
         decode_frames,
         decode_properties,
         decode_table,
         encode_ack,
+        encode_acks,
         encode_deliver,
         encode_get_ok,
         encode_method,
@@ -93,6 +101,7 @@ else:
         encode_table,
         is_plain_table,
         maker,
+        settle,
     )
 
 use_for_properties(encode_properties, decode_properties, maker)

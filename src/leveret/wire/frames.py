@@ -13,9 +13,7 @@ are looked up in bounded dictionaries and decoded once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from ..exceptions import DecodeError
 from .constants import FRAME_END, FRAME_HEADER_SIZE, FRAME_OVERHEAD, FrameType, ReplyCode
@@ -53,7 +51,6 @@ __all__ = [
     "Item",
     "Published",
     "Returned",
-    "claim_run",
     "decode_frame",
     "decode_frames",
     "encode_ack",
@@ -281,33 +278,6 @@ def decode_frames(
         pos += used
         if pos == len(data):  # else an exception says so
             return items, pos, FRAME_OVERHEAD
-
-
-def claim_run(items: Sequence[Item], start: int, owner: object) -> int:
-    """Make `owner` the owner of the deliveries from `start` on that are of one consumer and whose
-    delivery tags follow each other.
-
-    Args:
-        items: from `decode_frames`; the one at `start` is a delivery.
-
-    Returns:
-        The position of the first item that is not one of them.
-    """
-    first: Any = items[start]
-    kind, channel, consumer_tag = first.__class__, first.channel, first.consumer_tag
-    following = first.delivery_tag
-    delivery: Any
-    for delivery in islice(items, start, None):
-        if (
-            delivery.__class__ is not kind
-            or delivery.delivery_tag != following
-            or delivery.consumer_tag != consumer_tag
-            or delivery.channel != channel
-        ):
-            break
-        delivery.owner = owner
-        following += 1
-    return start + int(following - first.delivery_tag)
 
 
 def _join_body(

@@ -16,17 +16,20 @@ from .encoders import (
     encode_reject,
     encode_return,
 )
-from .frames import claim_run, decode_frames
+from .frames import decode_frames
+from .lanes import claim, deal, encode_acks, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
 from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
-    "claim_run",
+    "claim",
+    "deal",
     "decode_frames",
     "decode_properties",
     "decode_table",
     "encode_ack",
+    "encode_acks",
     "encode_deliver",
     "encode_get_ok",
     "encode_method",
@@ -38,4 +41,5 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "settle",
 ]

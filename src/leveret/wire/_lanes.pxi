@@ -1,0 +1,383 @@
+# Deliveries to their owners, acks into frames: the twin of lanes.py. Part of _speedups.pyx.
+
+cdef enum:
+    AHEAD = 8  # messages: whose objects are asked for while those before them are handled
+    NEAR = 4  # the same, for what those objects refer to
+
+cdef object _Lane = Lane
+cdef object _Inbox = Inbox
+cdef object _deque = deque
+cdef object _deque_append = deque.append
+
+cdef struct UnsettledSlots:
+    Py_ssize_t channel
+    Py_ssize_t below
+    Py_ssize_t last
+    Py_ssize_t plain
+    Py_ssize_t count
+    Py_ssize_t front
+    Py_ssize_t prefetch
+
+cdef UnsettledSlots _unsettled
+_unsettled.channel = slot_offset(Unsettled, "channel")
+_unsettled.below = slot_offset(Unsettled, "below")
+_unsettled.last = slot_offset(Unsettled, "last")
+_unsettled.plain = slot_offset(Unsettled, "plain")
+_unsettled.count = slot_offset(Unsettled, "count")
+_unsettled.front = slot_offset(Unsettled, "front")
+_unsettled.prefetch = slot_offset(Unsettled, "prefetch")
+
+cdef Py_ssize_t _lane_tag = slot_offset(Lane, "consumer_tag")
+cdef Py_ssize_t _lane_owner = slot_offset(Lane, "owner")
+cdef Py_ssize_t _lane_unsettled = slot_offset(Lane, "unsettled")
+cdef Py_ssize_t _lane_siblings = slot_offset(Lane, "siblings")
+
+cdef Py_ssize_t _inbox_deliveries = slot_offset(Inbox, "deliveries")
+cdef Py_ssize_t _inbox_waiters = slot_offset(Inbox, "waiters")
+cdef Py_ssize_t _inbox_check_at = slot_offset(Inbox, "check_at")
+cdef Py_ssize_t _inbox_ended = slot_offset(Inbox, "ended")
+
+# The last class of each kind that was seen: there is one in a process.
+cdef object _unsettled_class = Unsettled
+cdef object _inbox_class = Inbox
+
+
+cdef inline bint is_unsettled(PyObject* value) except -1:
+    global _unsettled_class
+    if value == NULL:
+        return False
+    kind = type(<object>value)
+    if kind is _unsettled_class:
+        return True
+    if not issubclass(kind, Unsettled):
+        return False
+    _unsettled_class = kind
+    return True
+
+
+cdef inline bint is_inbox(PyObject* value) except -1:
+    global _inbox_class
+    if value == NULL:
+        return False
+    kind = type(<object>value)
+    if kind is _inbox_class:
+        return True
+    if not issubclass(kind, Inbox):
+        return False
+    _inbox_class = kind
+    return True
+
+
+cdef inline bint slot_number(PyObject* self, Py_ssize_t offset, uint64_t* number) noexcept:
+    """Whether the slot has an ordinary int of 64 bits, not negative."""
+    cdef PyObject* value = get(<object>self, offset)
+    return value != NULL and as_unsigned(<object>value, number)
+
+
+cdef inline bint is_true(PyObject* value) noexcept:
+    return value != NULL and <object>value is True
+
+
+cdef inline bint is_false(PyObject* value) noexcept:
+    return value != NULL and <object>value is False
+
+
+# -- deliveries -----------------------------------------------------------------------------------
+
+cdef inline PyObject* lane_of(object item, list lanes) noexcept:
+    """The lane of a delivery's channel, borrowed; NULL where there is none."""
+    cdef PyObject* channel = get(item, _content.channel)
+    cdef PyObject* lane
+    cdef int64_t number
+    if channel == NULL or not as_size(<object>channel, &number) or number >= PyList_GET_SIZE(lanes):
+        return NULL
+    lane = PyList_GET_ITEM(lanes, number)
+    return lane if type(<object>lane) is _Lane else NULL
+
+
+cdef inline void expect_lanes(
+    list items, Py_ssize_t position, list lanes, object kind
+) noexcept:
+    """Ask for the lanes of the deliveries to come, and for what they refer to."""
+    cdef Py_ssize_t size = PyList_GET_SIZE(items)
+    cdef PyObject* lane
+    cdef PyObject* item
+    if position + AHEAD < size:
+        item = PyList_GET_ITEM(items, position + AHEAD)
+        if type(<object>item) is kind:
+            lane = lane_expected(<object>item, lanes)
+            if lane != NULL:
+                prefetch(lane, 0)
+    if position + NEAR < size:
+        item = PyList_GET_ITEM(items, position + NEAR)
+        if type(<object>item) is kind:
+            lane = lane_of(<object>item, lanes)
+            if lane != NULL:
+                prefetch(get(<object>lane, _lane_owner), 0)
+                prefetch(get(<object>lane, _lane_unsettled), 0)
+                prefetch(get(<object>lane, _lane_unsettled), 64)
+
+
+cdef inline PyObject* lane_expected(object item, list lanes) noexcept:
+    """As `lane_of`, without a look at the lane."""
+    cdef PyObject* channel = get(item, _content.channel)
+    cdef int64_t number
+    if channel == NULL or not as_size(<object>channel, &number) or number >= PyList_GET_SIZE(lanes):
+        return NULL
+    return PyList_GET_ITEM(lanes, number)
+
+
+def claim(items, start, lanes):
+    """`pure.claim`."""
+    cdef Py_ssize_t position, first
+    cdef int64_t begin, number
+    cdef uint64_t tag, last, below
+    cdef object item, kind
+    cdef PyObject* lane
+    cdef PyObject* found
+    cdef PyObject* name
+    cdef PyObject* unsettled
+    cdef PyObject* owner
+    cdef PyObject* only = NULL
+    cdef bint mixed = False
+    if type(items) is not list or type(lanes) is not list or not as_size(start, &begin):
+        return _lanes.claim(items, start, lanes)
+    position = first = <Py_ssize_t>begin
+    if position >= PyList_GET_SIZE(items):
+        return position, None
+    kind = type(<object>PyList_GET_ITEM(items, position))
+    if not is_plain(kind):
+        return _lanes.claim(items, start, lanes)
+    while position < PyList_GET_SIZE(items):
+        item = <object>PyList_GET_ITEM(items, position)
+        if type(item) is not kind:
+            break
+        expect_lanes(items, position, lanes, kind)
+        lane = lane_of(item, lanes)
+        name = get(item, _delivery.consumer_tag)
+        if lane == NULL or name == NULL:
+            break
+        if not is_same(get(<object>lane, _lane_tag), name):
+            found = get(<object>lane, _lane_siblings)
+            if found == NULL or type(<object>found) is not dict:
+                break
+            found = PyDict_GetItemWithError(<dict>found, <object>name)
+            if found == NULL or type(<object>found) is not _Lane:
+                break
+            lane = found
+            as_size(<object>get(item, _content.channel), &number)
+            lanes[number] = <object>lane
+        owner = get(<object>lane, _lane_owner)
+        unsettled = get(<object>lane, _lane_unsettled)
+        if owner == NULL or unsettled == NULL:
+            break
+        if <object>unsettled is not None:
+            if not (
+                is_unsettled(unsettled)
+                and slot_number(<PyObject*>item, _delivery.delivery_tag, &tag)
+                and slot_number(unsettled, _unsettled.last, &last)
+            ):
+                break
+            if tag != last + 1:
+                if (
+                    tag <= last
+                    or not slot_number(unsettled, _unsettled.below, &below)
+                    or below != last
+                ):
+                    break
+                replace(<object>unsettled, _unsettled.below, tag - 1)
+            replace(
+                <object>unsettled, _unsettled.last, <object>get(item, _delivery.delivery_tag)
+            )
+        if position == first:
+            only = owner
+        elif owner != only:
+            mixed = True
+        replace(item, _delivery.owner, <object>owner)
+        position += 1
+    if position == first:
+        return _lanes.claim(items, start, lanes) if lane_is_odd(lanes, first, items) else (
+            position, None
+        )
+    return position, None if mixed else <object>only
+
+
+cdef bint lane_is_odd(list lanes, Py_ssize_t position, list items):
+    """Whether a delivery has a lane of a kind that only the twin knows."""
+    cdef PyObject* lane = lane_expected(<object>PyList_GET_ITEM(items, position), lanes)
+    return lane == NULL or (<object>lane is not None and type(<object>lane) is not _Lane)
+
+
+def deal(deliveries):
+    """`pure.deal`."""
+    cdef Py_ssize_t position = 0
+    cdef object delivery
+    cdef PyObject* owner
+    cdef PyObject* waiting
+    cdef PyObject* waiters
+    cdef uint64_t check_at
+    if type(deliveries) is not list:
+        return _lanes.deal(deliveries)
+    while position < PyList_GET_SIZE(deliveries):
+        delivery = <object>PyList_GET_ITEM(deliveries, position)
+        if not is_plain(type(delivery)):
+            return _lanes.deal(deliveries[position:])
+        expect_inboxes(deliveries, position, type(delivery))
+        position += 1
+        owner = get(delivery, _delivery.owner)
+        if not is_inbox(owner):
+            _lanes.deal([delivery])
+            continue
+        waiting = get(<object>owner, _inbox_deliveries)
+        waiters = get(<object>owner, _inbox_waiters)
+        if (
+            is_false(get(<object>owner, _inbox_ended))
+            and waiting != NULL
+            and type(<object>waiting) is _deque
+            and waiters != NULL
+            and type(<object>waiters) is _deque
+            and not PyObject_Size(<object>waiters)
+            and slot_number(owner, _inbox_check_at, &check_at)
+            and <uint64_t>PyObject_Size(<object>waiting) + 1 < check_at
+        ):
+            call_method(_deque_append, <object>waiting, delivery)
+        else:
+            (<object>owner).receive([delivery])
+
+
+cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kind) noexcept:
+    """Ask for the inboxes of the deliveries to come."""
+    cdef Py_ssize_t size = PyList_GET_SIZE(deliveries)
+    cdef PyObject* item
+    cdef PyObject* owner
+    cdef PyObject* waiting
+    if position + 2 * AHEAD < size:
+        item = PyList_GET_ITEM(deliveries, position + 2 * AHEAD)
+        if type(<object>item) is kind:
+            owner = get(<object>item, _delivery.owner)
+            prefetch(owner, 0)
+            prefetch(owner, 64)
+    if position + AHEAD < size:
+        item = PyList_GET_ITEM(deliveries, position + AHEAD)
+        if type(<object>item) is kind:
+            owner = get(<object>item, _delivery.owner)
+            if owner != NULL and type(<object>owner) is _inbox_class:
+                prefetch(get(<object>owner, _inbox_deliveries), 0)
+                prefetch(get(<object>owner, _inbox_deliveries), 64)
+                prefetch(get(<object>owner, _inbox_waiters), 0)
+
+
+# -- acks -----------------------------------------------------------------------------------------
+
+cdef inline bint settle_lowest(object unsettled, object tag, list touched) except -1:
+    """Count an ack, if it is an ordinary one."""
+    cdef uint64_t number, below, last, count
+    if not (
+        is_true(get(unsettled, _unsettled.plain))
+        and as_unsigned(tag, &number)
+        and slot_number(<PyObject*>unsettled, _unsettled.below, &below)
+        and number == below + 1
+        and slot_number(<PyObject*>unsettled, _unsettled.last, &last)
+        and number <= last
+        and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
+    ):
+        return False
+    replace(unsettled, _unsettled.below, tag)
+    replace(unsettled, _unsettled.front, tag)
+    if not count:
+        PyList_Append(touched, unsettled)
+    replace(unsettled, _unsettled.count, count + 1)
+    return True
+
+
+cdef inline int has_many(object unsettled, uint64_t share) noexcept:
+    """Whether so many acks wait that they should leave; -1 where the twin has to look."""
+    cdef uint64_t count, below, last, prefetched
+    if not (
+        slot_number(<PyObject*>unsettled, _unsettled.count, &count)
+        and slot_number(<PyObject*>unsettled, _unsettled.below, &below)
+        and slot_number(<PyObject*>unsettled, _unsettled.last, &last)
+        and slot_number(<PyObject*>unsettled, _unsettled.prefetch, &prefetched)
+    ):
+        return -1
+    return count * share + (last - below) >= prefetched
+
+
+def settle(acked, touched, share):
+    """`pure.settle`."""
+    cdef list rest = []
+    cdef object pair
+    cdef PyObject* unsettled
+    cdef Py_ssize_t at
+    cdef uint64_t part
+    cdef int many
+    if type(acked) is not list or type(touched) is not list or not as_unsigned(share, &part):
+        return _lanes.settle(acked, touched, share)
+    for at in range(PyList_GET_SIZE(acked)):
+        if at + AHEAD < PyList_GET_SIZE(acked):
+            pair = <object>PyList_GET_ITEM(acked, at + AHEAD)
+            if type(pair) is tuple and PyTuple_GET_SIZE(pair) == 2:
+                prefetch(PyTuple_GET_ITEM(pair, 0), 0)
+                prefetch(PyTuple_GET_ITEM(pair, 0), 64)
+        pair = <object>PyList_GET_ITEM(acked, at)
+        if type(pair) is tuple and PyTuple_GET_SIZE(pair) == 2:
+            unsettled = PyTuple_GET_ITEM(pair, 0)
+            if is_unsettled(unsettled) and settle_lowest(
+                <object>unsettled, <object>PyTuple_GET_ITEM(pair, 1), touched
+            ):
+                continue
+        PyList_Append(rest, pair)
+    for at in range(PyList_GET_SIZE(touched)):
+        unsettled = PyList_GET_ITEM(touched, at)
+        many = has_many(<object>unsettled, part) if is_unsettled(unsettled) else -1
+        if many < 0:
+            return rest, _lanes.settle([], touched, share)[1]
+        if many:
+            return rest, True
+    return rest, False
+
+
+def encode_acks(touched):
+    """`pure.encode_acks`."""
+    cdef Py_ssize_t at
+    cdef Py_ssize_t frames = 0
+    cdef uint64_t count, front
+    cdef uint32_t number
+    cdef object unsettled, encoded
+    cdef PyObject* channel
+    cdef uint8_t* out
+    if type(touched) is not list:
+        return _lanes.encode_acks(touched)
+    for at in range(PyList_GET_SIZE(touched)):  # before anything changes
+        unsettled = <object>PyList_GET_ITEM(touched, at)
+        if not is_unsettled(<PyObject*>unsettled):
+            return _lanes.encode_acks(touched)
+        channel = get(unsettled, _unsettled.channel)
+        if not (
+            channel != NULL
+            and as_channel(<object>channel, &number)
+            and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
+            and slot_number(<PyObject*>unsettled, _unsettled.front, &front)
+        ):
+            return _lanes.encode_acks(touched)
+        frames += 1
+    encoded = PyBytes_FromStringAndSize(NULL, frames * ACK_FRAME)
+    out = <uint8_t*>PyBytes_AS_STRING(encoded)
+    frames = 0
+    for at in range(PyList_GET_SIZE(touched)):
+        unsettled = <object>PyList_GET_ITEM(touched, at)
+        slot_number(<PyObject*>unsettled, _unsettled.count, &count)
+        if not count:  # it has left, or is here twice
+            continue
+        as_channel(<object>get(unsettled, _unsettled.channel), &number)
+        slot_number(<PyObject*>unsettled, _unsettled.front, &front)
+        out = write_start(out, number, ACK_FRAME, ACK)
+        out = write64(out, front)
+        out[0] = count > 1
+        out[1] = END
+        out += 2
+        replace(unsettled, _unsettled.count, 0)
+        frames += 1
+    if frames * ACK_FRAME != PyBytes_GET_SIZE(encoded):
+        return encoded[: frames * ACK_FRAME]
+    return encoded

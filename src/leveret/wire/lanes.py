@@ -1,0 +1,190 @@
+"""Deliveries to their owners, and acks into frames: what is done once a message, over a whole read.
+
+Deliveries of many channels come mixed, one of each, and their acks leave so. What a channel costs
+then is to find it, a few objects that are not in the processor's cache; so each loop here goes over
+many messages, touches few objects for each, and the compiled twins ask for those of the next ones
+ahead of time.
+
+The classes are the parts of the upper layers' objects that these loops read and write, and no more:
+what they mean is said there. An upper layer's class inherits from one of them and adds its own.
+Whatever is out of the ordinary is left to that layer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from .content import Delivery, Item
+from .encoders import encode_ack
+
+__all__ = ["Inbox", "Lane", "Unsettled", "claim", "deal", "encode_acks", "settle"]
+
+
+class Unsettled:
+    """The deliveries of one channel that want to be settled, and acks that have not left.
+
+    Attributes:
+        channel: its number.
+        below, last: the tags between the two, `last` included, are unsettled; `last` is the
+            highest that has come.
+        plain: no other tags are unsettled, and the lowest ones may be acked with `multiple`.
+        count: acks that have not left, of what were the lowest tags.
+        front: the highest tag of them.
+        prefetch: how many deliveries the broker sends ahead.
+    """
+
+    __slots__ = ("below", "channel", "count", "front", "last", "plain", "prefetch")
+
+    below: int
+    channel: int
+    count: int
+    front: int
+    last: int
+    plain: bool
+    prefetch: int
+
+
+class Lane:
+    """A consumer on its channel.
+
+    Attributes:
+        consumer_tag: its name there.
+        owner: becomes the owner of its deliveries.
+        unsettled: of its channel; None where deliveries want no settling.
+        siblings: all lanes of the channel, by consumer tag.
+    """
+
+    __slots__ = ("consumer_tag", "owner", "siblings", "unsettled")
+
+    def __init__(
+        self,
+        consumer_tag: str,
+        owner: Any,
+        unsettled: Unsettled | None,
+        siblings: dict[str | None, Lane],
+    ) -> None:
+        self.consumer_tag = consumer_tag
+        self.owner = owner
+        self.unsettled = unsettled
+        self.siblings = siblings
+
+
+class Inbox:
+    """Where deliveries of one consumer wait to be taken.
+
+    Attributes:
+        deliveries: received and not taken yet.
+        waiters: those who wait for a delivery.
+        check_at: how many deliveries want a look.
+        ended: nobody takes them any more.
+    """
+
+    __slots__ = ("check_at", "deliveries", "ended", "waiters")
+
+    check_at: int
+    deliveries: deque[Any]
+    ended: bool
+    waiters: deque[Any]
+
+    def receive(self, deliveries: list[Any]) -> None:
+        """Take deliveries, whatever the state."""
+        raise NotImplementedError
+
+
+def claim(items: Sequence[Item], start: int, lanes: list[Lane | None]) -> tuple[int, Any]:
+    """Give the deliveries from `start` on to the owners of their lanes, as far as they have some.
+
+    Args:
+        items: from `decode_frames`.
+        lanes: by channel number, that of its last delivery; None is put there where a channel's
+            deliveries have to be looked at. Changes where another consumer of the channel is next.
+
+    Returns:
+        The position of the first item that is not such a delivery, or whose tag does not follow
+        while others are unsettled. The owner, where all have the same; else None.
+    """
+    position = start
+    known = len(lanes)
+    only: Any = None
+    item: Any
+    for item in islice(items, start, None):
+        if not isinstance(item, Delivery):
+            break
+        number = item.channel
+        lane = lanes[number] if number < known else None
+        if lane is None:
+            break
+        if lane.consumer_tag != item.consumer_tag:
+            lane = lane.siblings.get(item.consumer_tag)
+            if lane is None:
+                break
+            lanes[number] = lane
+        unsettled = lane.unsettled
+        if unsettled is not None:
+            tag = item.delivery_tag
+            if tag != unsettled.last + 1:
+                if tag <= unsettled.last or unsettled.below != unsettled.last:
+                    break
+                unsettled.below = tag - 1
+            unsettled.last = tag
+        item.owner = owner = lane.owner
+        if position == start:
+            only = owner
+        elif owner is not only:
+            only = None
+        position += 1
+    return position, only
+
+
+def deal(deliveries: Sequence[Delivery]) -> None:
+    """Put each delivery into its owner's inbox, as `Inbox.receive` does, with no call for most."""
+    for delivery in deliveries:
+        owner: Any = delivery.owner
+        waiting = owner.deliveries
+        if owner.ended or owner.waiters or len(waiting) + 1 >= owner.check_at:
+            owner.receive([delivery])
+        else:
+            waiting.append(delivery)
+
+
+def settle(
+    acked: Sequence[tuple[Unsettled, int]], touched: list[Unsettled], share: int
+) -> tuple[list[tuple[Unsettled, int]], bool]:
+    """Count the acks of deliveries that are the lowest unsettled ones of their channels.
+
+    Args:
+        acked: of any channels, in the order in which they were acked.
+        touched: those with acks that have not left; who has the first one is added.
+        share: acks that wait are many from one part in so many of what the prefetch leaves.
+
+    Returns:
+        The other acks; and whether those of any of `touched` are many.
+    """
+    rest: list[tuple[Unsettled, int]] = []
+    for pair in acked:
+        unsettled, tag = pair
+        if unsettled.plain and tag == unsettled.below + 1 and tag <= unsettled.last:
+            unsettled.below = unsettled.front = tag
+            if not unsettled.count:
+                touched.append(unsettled)
+            unsettled.count += 1
+        else:
+            rest.append(pair)
+    for unsettled in touched:
+        if unsettled.count * share >= unsettled.prefetch - (unsettled.last - unsettled.below):
+            return rest, True
+    return rest, False
+
+
+def encode_acks(touched: Sequence[Unsettled]) -> bytes:
+    """A basic.ack for each that has acks of the lowest tags, which then have left."""
+    frames: list[bytes] = []
+    for unsettled in touched:
+        count = unsettled.count
+        if count:
+            frames.append(encode_ack(unsettled.channel, unsettled.front, count > 1))
+            unsettled.count = 0
+    return b"".join(frames)

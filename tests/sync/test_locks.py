@@ -29,6 +29,8 @@ def handler() -> Iterator[None]:
 
 
 def enter(lock: threading.RLock) -> None:
+    """Until it is interrupted."""
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
     while True:
         with lock:
             pass
@@ -43,7 +45,6 @@ def test_an_interrupt_leaves_the_lock_as_it_was() -> None:
     with other:
         for _ in range(INTERRUPTS):
             for each in lock, other:
-                signal.setitimer(signal.ITIMER_REAL, 0.0003)
                 with pytest.raises(Interrupt):
                     enter(each)
             held.append(lock._is_owned())  # type: ignore[attr-defined]

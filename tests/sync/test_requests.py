@@ -1,4 +1,4 @@
-"""A request of a thread that has the connection for itself, its reply, and what comes beside it."""
+"""What a thread asks that has the connection for itself, the answer, and what comes beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted
 from ..support.threads import eventually, start
 
 SECONDS = 10.0
-CLOSES = {
+AT_ONCE = {
+    wire.ConfirmSelect.key: wire.ConfirmSelectOk().encode(1),
     wire.ChannelClose.key: wire.ChannelCloseOk().encode(1),
     wire.ConnectionClose.key: wire.ConnectionCloseOk().encode(0),
 }
@@ -32,17 +33,19 @@ def delivery(tag: int) -> bytes:
 
 
 class Answers:
-    """Answers the requests of a client: the n-th one with n as the message count.
+    """Answers a client: its n-th request with n as the message count, its n-th publish with n as
+    the tag.
 
     Attributes:
-        count: how many have come.
-        held: how many requests have to come before they are answered, all at once.
+        count: how many requests have come.
+        published: how many publishes have come.
+        held: how many of both have to come before they are answered, all at once.
         pieces: makes the pieces of an answer out of the ordinary one; the client waits for each
             before it is sent.
     """
 
     def __init__(self, broker: ScriptedBroker, core: Core) -> None:
-        self.count = 0
+        self.count = self.published = 0
         self.held = 1
         self.pieces: Callable[[bytes], list[bytes]] = lambda answer: [answer]
         self._broker = broker
@@ -55,13 +58,17 @@ class Answers:
             while True:
                 frame = self._broker.read()
                 key = int.from_bytes(frame[7:11], "big")
-                if frame[0] == wire.FrameType.METHOD and key in CLOSES:
-                    self._broker.peer.sendall(CLOSES[key])
-                if frame[0] != wire.FrameType.METHOD or key != wire.QueueDeclare.key:
+                if frame[0] != wire.FrameType.METHOD:
                     continue
-                self.count += 1
-                waiting.append(wire.QueueDeclareOk("q", self.count, 0).encode(1))
-                if len(waiting) < self.held:
+                if key in AT_ONCE:
+                    self._broker.peer.sendall(AT_ONCE[key])
+                elif key == wire.QueueDeclare.key:
+                    self.count += 1
+                    waiting.append(wire.QueueDeclareOk("q", self.count, 0).encode(1))
+                elif key == wire.BasicPublish.key:
+                    self.published += 1
+                    waiting.append(wire.BasicAck(self.published, False).encode(1))
+                if not waiting or len(waiting) < self.held:
                     continue
                 pieces, waiting = self.pieces(b"".join(waiting)), []
                 for piece in pieces:
@@ -87,6 +94,10 @@ class Asking:
     def ask(self, timeout: float = SECONDS) -> int:
         """The number of the request, as its answer says it."""
         return self.channel.queue_declare("q", passive=True, timeout=timeout).message_count
+
+    def publish(self, timeout: float = SECONDS) -> None:
+        """A publish that is confirmed."""
+        self.channel.publish(b"body", routing_key="q", timeout=timeout)
 
     def lead(self) -> None:
         """Have this thread read what it asks for."""
@@ -276,3 +287,131 @@ def test_threads_that_take_turns(asking: Asking) -> None:
     for thread in [start(ask_often) for _ in range(4)]:
         thread.result(30.0)
     assert sorted(counts) == list(range(begun + 1, begun + 801))
+
+
+@pytest.fixture
+def publishing(asking: Asking) -> Asking:
+    """One that has published with a confirm."""
+    asking.publish()
+    asking.lead()
+    return asking
+
+
+RETURNED = wire.encode_return(1, 312, "NO_ROUTE", "", "q", b"\x10\0\2", b"body", 0)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error"),
+    [
+        pytest.param(lambda ack: [ack], None, id="alone"),
+        pytest.param(lambda ack: [bytes([each]) for each in ack], None, id="byte by byte"),
+        pytest.param(lambda ack: [wire.HEARTBEAT_FRAME + ack], None, id="after a heartbeat"),
+        pytest.param(lambda ack: [ack + wire.HEARTBEAT_FRAME], None, id="before a heartbeat"),
+        pytest.param(lambda _: [wire.BasicAck(2, True).encode(1)], None, id="multiple"),
+        pytest.param(lambda _: [wire.BasicAck(0, True).encode(1)], None, id="all"),
+        pytest.param(lambda _: [wire.BasicNack(2).encode(1)], leveret.PublishNacked, id="nack"),
+        pytest.param(lambda ack: [RETURNED + ack], leveret.PublishReturned, id="after a return"),
+        pytest.param(lambda ack: [RETURNED, ack], leveret.PublishReturned, id="return apart"),
+        pytest.param(
+            lambda _: [wire.BasicAck(3).encode(1)], leveret.PublishUnknown, id="of no publish"
+        ),
+        pytest.param(
+            lambda _: [wire.BasicAck(2).encode(2)], leveret.PublishUnknown, id="other channel"
+        ),
+        pytest.param(
+            lambda _: [wire.ChannelClose(404, "NOT_FOUND - no exchange ''", 60, 40).encode(1)],
+            leveret.PublishNacked,
+            id="channel.close",
+        ),
+    ],
+)
+def test_the_confirm_and_what_comes_with_it(
+    publishing: Asking, pieces: Callable[[bytes], list[bytes]], error: type[Exception] | None
+) -> None:
+    publishing.answers.pieces = pieces
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        publishing.publish()
+    publishing.answers.pieces = lambda ack: [ack]
+    if publishing.channel.is_open:
+        for _ in range(3):
+            publishing.publish()
+        assert publishing.answers.published == 5
+
+
+def test_a_confirm_that_does_not_come(publishing: Asking) -> None:
+    """The outcome is not known; the late confirm is nobody else's."""
+    publishing.answers.held = 2
+    with pytest.raises(leveret.PublishUnknown):
+        publishing.publish(timeout=0.1)
+    publishing.publish()
+    publishing.answers.held = 1
+    publishing.publish()
+
+
+@pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt, BlockingIOError, ValueError])
+def test_what_a_signal_handler_raises_beside_a_confirm(
+    publishing: Asking, kind: type[BaseException]
+) -> None:
+    publishing.answers.held = 2
+
+    def handle(*_: object) -> None:
+        assert publishing.core._resting
+        raise kind("raised by a handler")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(kind, match="raised by a handler"):
+            publishing.publish()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    publishing.publish()
+    publishing.answers.held = 1
+    publishing.publish()
+    assert not publishing.core.unanswered
+
+
+def test_a_signal_handler_that_publishes(publishing: Asking) -> None:
+    publishing.answers.held = 2
+    before = signal.signal(signal.SIGALRM, lambda *_: publishing.publish())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        publishing.publish()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert publishing.answers.published == 3
+    publishing.answers.held = 1
+    publishing.publish()
+
+
+def test_one_waits_for_all_confirms_meanwhile(publishing: Asking) -> None:
+    """`wait_for_confirms` of another thread ends with the only open publish."""
+    publishing.answers.held = 2
+
+    def wait() -> None:
+        eventually(lambda: publishing.core._resting)
+        others = start(publishing.channel.wait_for_confirms)
+        eventually(lambda: publishing.core.unanswered == 2)
+        publishing.answers.held = 1
+        publishing.broker.peer.sendall(wire.BasicAck(2).encode(1))
+        others.result()
+
+    waiting = start(wait)
+    publishing.publish()
+    waiting.result()
+
+
+def test_threads_that_publish_and_ask_in_turn(publishing: Asking) -> None:
+    """Each gets its own answers."""
+    begun, published = publishing.answers.count, publishing.answers.published
+
+    def use() -> None:
+        for _ in range(100):
+            publishing.publish()
+            publishing.ask()
+
+    for thread in [start(use) for _ in range(4)]:
+        thread.result(30.0)
+    assert publishing.answers.count == begun + 400
+    assert publishing.answers.published == published + 400

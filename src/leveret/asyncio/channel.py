@@ -79,21 +79,20 @@ class Channel(Topology):
             except DeadlineExceeded as late:
                 raise publication.failed(PublishNotSent, late) from late
         core.select_confirms(self.protocol)
-        core.publish(
-            self.protocol,
-            exchange,
-            routing_key,
-            encode_properties(properties, persistent),
-            body,
-            mandatory,
-            publication,
-            waits=True,
-        )
         try:
-            await core.wait(
-                publication.wants, deadline, "the broker's confirm", publication.gives_up
+            await core.publish_confirmed(
+                self.protocol,
+                exchange,
+                routing_key,
+                encode_properties(properties, persistent),
+                body,
+                mandatory,
+                publication,
+                deadline,
             )
         except LeveretError as late:
+            if not publication.delivery_tag:
+                raise  # nothing was sent
             if publication.outcome is Outcome.PENDING:
                 raise publication.failed(PublishUnknown, late) from late
         error = publication.error

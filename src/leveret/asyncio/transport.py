@@ -469,9 +469,8 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         body: bytes,
         mandatory: bool,
         publication: BasePublication | None,
-        waits: bool = False,
     ) -> None:
-        """Queue a publish; `waits` says that the caller waits next, which makes no difference."""
+        """Queue a publish."""
         if not self._flush_scheduled:
             self.flush_soon()
         queued = channel.send_publish(
@@ -481,6 +480,30 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             publication.window.in_flight += 1
         if queued >= CROWD:
             self.look_whether_held()
+
+    async def publish_confirmed(
+        self,
+        channel: protocol.ClientChannel,
+        exchange: str,
+        routing_key: str,
+        raw_properties: bytes,
+        body: bytes,
+        mandatory: bool,
+        publication: BasePublication,
+        deadline: Deadline,
+    ) -> None:
+        """Publish, and wait for the outcome.
+
+        Raises:
+            LeveretError: before the publication has its number: nothing was sent; after that:
+                there is no outcome.
+        """
+        self.publish(
+            channel, exchange, routing_key, raw_properties, body, mandatory, publication
+        )
+        await self.wait(
+            publication.wants, deadline, "the broker's confirm", publication.gives_up
+        )
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:
         """Acknowledge a delivery."""

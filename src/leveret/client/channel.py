@@ -67,7 +67,7 @@ class BaseChannel:
 
     def deadline(self, timeout: float | None) -> Deadline:
         """The deadline of one operation: `timeout` or the connection's default, in seconds."""
-        return self.core.deadline(timeout)  # type: ignore[no-any-return]
+        return Deadline(self.core.parameters.timeout if timeout is None else timeout)
 
     # -- from the core ---------------------------------------------------------------------
 

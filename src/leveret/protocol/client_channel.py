@@ -503,6 +503,20 @@ class ClientChannel(Channel):
         requests.clear()
         return make_reply(self.number, token, request.method, item)
 
+    def take_confirm(self, item: wire.Item, publication: Publication) -> Publication | None:
+        """The only open publish, if it is this one and the item confirms it; None otherwise, and
+        nothing was done.
+        """
+        if (
+            item.__class__ is wire.BasicAck
+            and item.channel == self.number
+            and self.assembly is None
+            and self.confirms is not None
+            and self.confirms.confirm_only(item.delivery_tag, publication)
+        ):
+            return publication
+        return None
+
     def _heed(self, request: Request, reply: wire.Method | wire.Content) -> None:
         """What changes with a reply of `_HEEDED`."""
         if isinstance(reply, wire.ChannelOpenOk):

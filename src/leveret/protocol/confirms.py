@@ -203,6 +203,20 @@ class ConfirmTracker:
             self._low = last + 1
         return True
 
+    def confirm_only(self, tag: int, publication: Publication) -> bool:
+        """Confirm a publish, if it has this number, is the only open one and did not come back."""
+        if (
+            tag != publication.delivery_tag
+            or len(self._open) != 1
+            or tag not in self._open
+            or publication.returned is not None
+        ):
+            return False
+        self._open.clear()
+        self._low = tag + 1
+        publication.outcome = Outcome.CONFIRMED
+        return True
+
     def confirm_run(
         self, items: Sequence[Item], start: int, channel: int, settled: list[Publication]
     ) -> int:

@@ -10,7 +10,8 @@ frames of a body, so that one read of the transport is enough for a frame.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import wire
 from ..exceptions import DecodeError, RemoteProtocolError
@@ -19,11 +20,11 @@ from .content import ContentAssembly
 from .states import HOLDING, State
 
 if TYPE_CHECKING:
-    from .client_channel import ClientChannel
     from .connection import Connection
-    from .events import Reply
 
 __all__ = ["HANDSHAKE_FRAME_MAX", "Incoming"]
+
+T = TypeVar("T")
 
 HANDSHAKE_FRAME_MAX = 131072
 HELD_MAX = HANDSHAKE_FRAME_MAX  # bytes that a client may send ahead of the server's verdict
@@ -101,17 +102,18 @@ class Incoming:
         except RemoteProtocolError as error:
             self._connection.fault(error)
 
-    def receive_reply(
-        self, channel: ClientChannel, token: object, data: bytes, now: float
-    ) -> Reply | None:
-        """Bytes have come that may be the reply to the one open request of a channel, and nothing
-        else: the way of most round trips, without events.
+    def receive_only(
+        self, take: Callable[[wire.Item, Any], T | None], token: object, data: bytes, now: float
+    ) -> T | None:
+        """Bytes have come that may be nothing but one answer: the way of most round trips, without
+        events.
 
         Args:
-            token: of the request.
+            take: a channel's `take_reply` or `take_confirm`.
+            token: whose answer.
 
         Returns:
-            The reply; None where the bytes are something else: they are for `receive` then.
+            What `take` gives; None where the bytes are something else: they are for `receive` then.
         """
         connection = self._connection
         if self._frame is not None or self._chunks or connection.state is not State.OPEN:
@@ -124,10 +126,10 @@ class Incoming:
             return None
         if len(items) != 1 or position != len(data):
             return None
-        reply = channel.take_reply(items[0], token)
-        if reply is not None:
+        answer = take(items[0], token)
+        if answer is not None:
             self.last_received = now
-        return reply
+        return answer
 
     def go_on(self) -> None:
         """A verdict was given: read what the client has sent ahead."""

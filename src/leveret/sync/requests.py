@@ -1,8 +1,8 @@
-"""Requests: a method is sent, and its reply is waited for.
+"""Requests and confirmed publishes: something is sent, and the answer to it is waited for.
 
 After each wait for the broker the caches are cold, and what a round trip costs beside its system
-calls is how many functions and objects it passes. So the usual case, one request to send and
-nothing else, one reply to read, is there in one piece (`_exchange`). Whatever is out of the
+calls is how many functions and objects it passes. So the usual case, one thing to send and
+nothing else, one answer to read, is there in one piece (`_exchange`). Whatever is out of the
 ordinary it leaves to the others, who find everything as if they had come so far themselves.
 """
 
@@ -17,14 +17,16 @@ from typing import Any
 from .. import protocol, wire
 from ..client.deadline import Deadline, make_deadline
 from ..client.parameters import Parameters
+from ..client.publisher import BasePublication
 from . import leading
 from .leading import NOBODY, Leader
 from .readiness import READ
 from .stream import Stream
 from .waiter import Waiter, make_waiter
 
-__all__ = ["NO_REPLY", "Requester"]
+__all__ = ["FLUSH_AT", "NO_REPLY", "Requester"]
 
+FLUSH_AT = 32768  # queued bytes that a publisher sends itself
 NO_REPLY = protocol.Reply(0, None, wire.Method(), wire.Method())
 """Of a request that was not necessary."""
 
@@ -70,7 +72,8 @@ class Requester(Leader):
         try:
             begun = _NOT_BEGUN
             if send.__class__ is MethodType:
-                begun = self._exchange(send, method, waiter, owner, deadline)
+                take = send.__self__.take_reply  # type: ignore[attr-defined]
+                begun = self._exchange(waiter, deadline, take, waiter, send, method, waiter, owner)
                 if begun == _DONE:
                     return waiter.value  # type: ignore[return-value]
             if begun == _NOT_BEGUN:
@@ -102,20 +105,80 @@ class Requester(Leader):
                 self.led()
             self._asking.discard(waiter)
 
+    def publish_confirmed(
+        self,
+        channel: protocol.ClientChannel,
+        exchange: str,
+        routing_key: str,
+        raw_properties: bytes,
+        body: bytes,
+        mandatory: bool,
+        publication: BasePublication,
+        deadline: Deadline,
+    ) -> None:
+        """Publish, and wait for the outcome.
+
+        Raises:
+            LeveretError: before the publication has its number: nothing was sent; after that:
+                there is no outcome.
+        """
+        if self._owned() or self._sending or self.reading > NOBODY:
+            self._may_wait()
+        message = (exchange, routing_key, raw_properties, body, mandatory, publication)
+        waiter = make_waiter(self)
+        try:
+            begun = self._exchange(
+                waiter, deadline, channel.take_confirm, publication, channel.send_publish, *message
+            )
+            if begun == _DONE:
+                return
+            if begun == _NOT_BEGUN:
+                with self.lock:
+                    try:
+                        self.unanswered += 1
+                        channel.send_publish(*message)
+                        publication.waiters = [waiter]
+                    except BaseException as error:
+                        self._interrupted(error)
+                        raise
+                    self._asking.add(waiter)
+                    self.begin_waiting(waiter)
+                if self._full:
+                    self.wake()
+            if len(body) >= FLUSH_AT:
+                with self.lock:
+                    self.look_whether_held()
+            self.wait_for(waiter, deadline, "the broker's confirm")
+        except BaseException:
+            with self.lock:
+                waiter.abandon()
+                publication.gives_up(waiter)
+            raise
+        finally:
+            if self._led_for is waiter:  # no call before this is undone
+                self._led_for, self.reading = None, NOBODY
+                self.led()
+            self._asking.discard(waiter)
+
     def _exchange(
         self,
-        send: Callable[..., object],
-        method: Any,
         waiter: Waiter,
-        owner: object,
         deadline: Deadline,
+        take: Callable[[wire.Item, Any], object],
+        token: Waiter | BasePublication,
+        send: Callable[..., object],
+        *arguments: object,
     ) -> int:
-        """Send a request and read its reply, where nobody else uses the connection.
+        """Send something and read the answer to it, where nobody else uses the connection.
 
         What is done, in which order, and why: see `request`, `_lead`, `_before_sleep`, `_receive`.
 
+        Args:
+            take: gives the answer, if an item is that: see `Incoming.receive_only`.
+            token: the publication whose outcome it is, or the waiter.
+
         Returns:
-            _DONE: the waiter has its reply. _BEGUN: it is to be waited for, and this thread leads
+            _DONE: the waiter has its answer. _BEGUN: it is to be waited for, and this thread leads
             unless it was relieved. _NOT_BEGUN: nothing was done.
         """
         connection, stream, rests = self.protocol, self._stream, False
@@ -136,11 +199,15 @@ class Requester(Leader):
                 ):
                     return _NOT_BEGUN
                 self.unanswered = 1
-                send(method, waiter, owner)
+                send(*arguments)
+                if token is not waiter:
+                    token.waiters = [waiter]  # type: ignore[union-attr]
                 self._asking.add(waiter)
                 self._led_for = waiter
                 self.reading = self._sender = threading.get_ident()
                 self._sleeping = True  # before looking for what else is queued
+                if connection.bytes_queued - self._sent > protocol.JOINED:
+                    return _BEGUN
                 self._sending = True
                 data = connection.data_to_send()
                 self._sent = connection.bytes_sent
@@ -153,7 +220,7 @@ class Requester(Leader):
                     at = deadline.at
             sent = stream.send(data)
             self._sending = False
-            if not sent or connection.out:
+            if not sent:
                 return _BEGUN
             self._resting = rests = True
             readiness = self._readiness
@@ -170,17 +237,14 @@ class Requester(Leader):
             except (BlockingIOError, InterruptedError):  # it was read meanwhile
                 return _BEGUN
             with self.lock:
-                reply = connection.incoming.receive_reply(
-                    send.__self__,  # type: ignore[attr-defined]
-                    waiter,
-                    data,
-                    time.monotonic(),
-                )
-                if reply is None:
+                answer = None
+                if self.unanswered == 1:
+                    answer = connection.incoming.receive_only(take, token, data, time.monotonic())
+                if answer is None:
                     self._received(data)
                     self.dispatch()
                     return _BEGUN
-                waiter.value = reply
+                waiter.value = answer
                 waiter.done = True
                 self.unanswered -= 1
         except BaseException as error:

@@ -20,7 +20,7 @@ from ..exceptions import LeveretError
 from .engine import LINGER, Engine
 from .leading import NOBODY
 from .processes import CORES, check_patches
-from .requests import NO_REPLY
+from .requests import FLUSH_AT, NO_REPLY
 from .sending import ReenteredError
 from .stream import open_stream
 from .threads import spawn
@@ -29,8 +29,6 @@ from .waiter import Waiter, make_waiter
 __all__ = ["Core", "Waiter", "open_core", "spawn"]
 
 logger = logging.getLogger("leveret.sync")
-
-FLUSH_AT = 32768  # queued bytes that a publisher sends itself
 
 
 class Core(Engine):
@@ -160,12 +158,9 @@ class Core(Engine):
         body: bytes,
         mandatory: bool,
         publication: BasePublication | None,
-        waits: bool = False,
     ) -> None:
-        """Queue a publish; `waits` says that the caller waits next, and sends it then."""
-        if waits:
-            self._may_wait()
-        elif self._owned():
+        """Queue a publish."""
+        if self._owned():
             raise ReenteredError
         with self.lock:
             try:
@@ -182,7 +177,7 @@ class Core(Engine):
                 self._flush_mine()
             with self.lock:
                 self.look_whether_held()
-        elif self._sleeping and not waits:
+        elif self._sleeping:
             self.wake_if_asleep()
 
     def ack(self, owner: Subscription, delivery: Delivery, multiple: bool) -> None:

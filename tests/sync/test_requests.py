@@ -11,6 +11,7 @@ import pytest
 
 import leveret
 from leveret import wire
+from leveret.sync import engine
 from leveret.sync.leading import IO_THREAD, NOBODY
 from leveret.sync.transport import Core
 
@@ -246,8 +247,33 @@ def test_a_signal_handler_that_takes_long(asking: Asking) -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert other == [begun + 2]
+    assert not asking.core._relieves
+    assert not asking.core._left  # where it has waited
     asking.answers.held = 1
     assert asking.ask() == begun + 3
+
+
+@pytest.fixture
+def idle_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The I/O thread stands by for ever, once it does."""
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, 10 * SECONDS)
+
+
+@pytest.mark.usefixtures("idle_thread")
+def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
+    """It leaves at once, by the one that waits."""
+    asking.publish()
+    asking.lead()
+    asking.answers.held = 2
+
+    def publish() -> None:
+        eventually(lambda: asking.core._resting)
+        asking.channel.publish_nowait(b"body", routing_key="q")
+
+    publishing = start(publish)
+    asking.ask()
+    publishing.result()
 
 
 def test_another_thread_asks_meanwhile(asking: Asking) -> None:

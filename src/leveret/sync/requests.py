@@ -80,6 +80,7 @@ class Requester(Leader):
                 with self.lock:
                     try:
                         self.unanswered += 1
+                        waiter.abandoned = False
                         if send(method, waiter, owner) is False:
                             waiter.abandon()
                             return NO_REPLY
@@ -136,6 +137,7 @@ class Requester(Leader):
                 with self.lock:
                     try:
                         self.unanswered += 1
+                        waiter.abandoned = False
                         channel.send_publish(*message)
                         publication.waiters = [waiter]
                     except BaseException as error:
@@ -199,6 +201,7 @@ class Requester(Leader):
                 ):
                     return _NOT_BEGUN
                 self.unanswered = 1
+                waiter.abandoned = False
                 send(*arguments)
                 if token is not waiter:
                     token.waiters = [waiter]  # type: ignore[union-attr]

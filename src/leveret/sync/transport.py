@@ -83,6 +83,7 @@ class Core(Engine):
         try:
             with self.lock:
                 self.unanswered += 1
+                waiter.abandoned = False
                 if not register(waiter):
                     waiter.abandon()
                     return
@@ -287,6 +288,7 @@ def open_core(parameters: Parameters) -> Core:
     core = Core(parameters, options, stream)
     waiter = core._open_waiter = make_waiter(core)
     core.unanswered += 1
+    waiter.abandoned = False
     waiter.sleeps()
     CORES[id(core)] = weakref.ref(core)
     core.start()

@@ -21,7 +21,7 @@ class Waiter:
     Attributes:
         done: whether the result is there.
         value, error: the result; `error` is to be raised, if it is one.
-        abandoned: nobody waits any more.
+        abandoned: nobody waits any more, or not yet: it is not counted as unanswered.
     """
 
     __slots__ = ("_engine", "_lock", "abandoned", "done", "error", "value")
@@ -86,5 +86,5 @@ class Waiter:
 make_waiter: Callable[[Leader], Waiter] = maker(
     Waiter,
     ("_engine",),
-    {"_lock": None, "value": None, "error": None, "abandoned": False, "done": False},
+    {"_lock": None, "value": None, "error": None, "abandoned": True, "done": False},
 )

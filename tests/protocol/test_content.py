@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -22,6 +23,7 @@ from leveret.protocol import (
     ServerOptions,
     State,
 )
+from leveret.protocol.content import ContentAssembly
 
 from .pair import NO_PROPERTIES, Pair, decode, deliver, drain, frame, header, of, one, send
 
@@ -415,7 +417,7 @@ from leveret.protocol.content import ContentAssembly
 assembly = ContentAssembly(wire.BasicDeliver("t", 1, False, "", "q"), wire.Delivery)
 assembly.receive(wire.ContentHeader(1, 60, 10, b"\\0\\0"))
 assembly.take(b"half")
-cycle = [assembly]
+cycle = [assembly.space(2, 0), assembly]
 cycle.append(cycle)
 del assembly, cycle
 assert gc.collect()
@@ -423,6 +425,16 @@ assert gc.collect()
     command = [sys.executable, "-X", "dev", "-c", program]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert ran.stderr == ""
+
+
+def test_a_body_is_dropped_while_it_is_received_into() -> None:
+    assembly = ContentAssembly(wire.BasicDeliver("t", 1, False, "", "q"), wire.Delivery)
+    assembly.receive(wire.ContentHeader(1, 60, 10, b"\0\0"))
+    space = assembly.space(10, 0)
+    with pickle.PickleBuffer(space).raw() as held:
+        del assembly  # an exception in its finaliser is an error of this test
+        space[:4] = b"half"
+        assert held[:4] == b"half"
 
 
 def test_the_peer_is_heard_while_a_body_fills() -> None:

@@ -58,6 +58,7 @@ class ContentAssembly:
         "_capacity",
         "_delivery_class",
         "_filled",
+        "_given",
         "_header",
         "_max_body",
         "_method",
@@ -75,9 +76,18 @@ class ContentAssembly:
         self._header: wire.ContentHeader | None = None
         self.size = self.missing = 0
         self._buffer = _NOTHING
-        self._place = memoryview(b"")
+        self._place = self._given = memoryview(b"")
         self._capacity = 0
         self._filled = 0
+
+    def __del__(self) -> None:
+        # The collector of Python 3.12.0 and 3.12.1 crashes on a BytesIO and a view of it
+        # (python/cpython#111049); finalisers come before it takes anything apart.
+        try:
+            self._given.release()
+            self._place.release()
+        except BufferError:  # somebody receives into it: this is not the collector
+            pass
 
     def receive(self, item: wire.Item) -> wire.Content | None:
         """The next frame of the channel.
@@ -127,7 +137,8 @@ class ContentAssembly:
         bytes more, or fewer, that later bytes of the body will be written over.
         """
         self._make_room(size)
-        return self._place[self._filled : self._filled + size + beyond]
+        self._given = given = self._place[self._filled : self._filled + size + beyond]
+        return given
 
     def filled(self, count: int) -> None:
         """So many bytes were written into `space`."""

@@ -207,7 +207,7 @@ cdef object whole_message(Stream* stream, object delivery_class, bint plain):
 
     if key == DELIVER:
         bits = data[middle + 8]
-        tag = cached_text(_tag_cache, data + pos + 12, <Py_ssize_t>(middle - pos - 12))
+        tag = tag_of(channel, data + pos + 12, <Py_ssize_t>(middle - pos - 12))
         if plain:
             message = allocate(delivery_class)
             put_content(message, channel, names, raw_properties, body)

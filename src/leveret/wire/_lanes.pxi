@@ -82,6 +82,19 @@ cdef inline bint is_false(PyObject* value) noexcept:
     return value != NULL and <object>value is False
 
 
+cdef inline bint is_number(PyObject* one, PyObject* other) noexcept:
+    """Whether two slots have the same ordinary int."""
+    cdef uint64_t number, expected
+    return one != NULL and other != NULL and (
+        one == other
+        or (
+            as_unsigned(<object>one, &number)
+            and as_unsigned(<object>other, &expected)
+            and number == expected
+        )
+    )
+
+
 # -- deliveries -----------------------------------------------------------------------------------
 
 cdef inline PyObject* lane_of(object item, list lanes) noexcept:
@@ -131,13 +144,15 @@ def claim(items, start, lanes):
     """`pure.claim`."""
     cdef Py_ssize_t position, first
     cdef int64_t begin, number
-    cdef uint64_t tag, last, below
+    cdef uint64_t last, below
+    cdef uint64_t tag = 0
     cdef object item, kind
+    cdef object unsettled  # held: who owned a delivery may be collected here, and do anything
     cdef PyObject* lane
     cdef PyObject* found
     cdef PyObject* name
-    cdef PyObject* unsettled
     cdef PyObject* owner
+    cdef PyObject* following
     cdef PyObject* only = NULL
     cdef bint mixed = False
     if type(items) is not list or type(lanes) is not list or not as_size(start, &begin):
@@ -168,33 +183,50 @@ def claim(items, start, lanes):
             as_size(<object>get(item, _content.channel), &number)
             lanes[number] = <object>lane
         owner = get(<object>lane, _lane_owner)
-        unsettled = get(<object>lane, _lane_unsettled)
-        if owner == NULL or unsettled == NULL:
+        found = get(<object>lane, _lane_unsettled)
+        if owner == NULL or found == NULL:
             break
-        if <object>unsettled is not None:
+        unsettled = <object>found
+        if unsettled is not None:
             if not (
-                is_unsettled(unsettled)
+                is_unsettled(found)
                 and slot_number(<PyObject*>item, _delivery.delivery_tag, &tag)
-                and slot_number(unsettled, _unsettled.last, &last)
+                and slot_number(found, _unsettled.last, &last)
             ):
                 break
             if tag != last + 1:
                 if (
                     tag <= last
-                    or not slot_number(unsettled, _unsettled.below, &below)
+                    or not slot_number(found, _unsettled.below, &below)
                     or below != last
                 ):
                     break
-                replace(<object>unsettled, _unsettled.below, tag - 1)
-            replace(
-                <object>unsettled, _unsettled.last, <object>get(item, _delivery.delivery_tag)
-            )
+                replace(unsettled, _unsettled.below, tag - 1)
         if position == first:
             only = owner
         elif owner != only:
             mixed = True
         replace(item, _delivery.owner, <object>owner)
         position += 1
+        while position < PyList_GET_SIZE(items):  # a run of the same consumer, with fewer steps
+            following = PyList_GET_ITEM(items, position)
+            if (
+                type(<object>following) is not kind
+                or get(<object>following, _delivery.consumer_tag) != name
+                or not is_number(
+                    get(<object>following, _content.channel), get(item, _content.channel)
+                )
+            ):
+                break
+            if unsettled is not None:
+                if not slot_number(following, _delivery.delivery_tag, &last) or last != tag + 1:
+                    break
+                tag = last
+            item = <object>following
+            replace(item, _delivery.owner, <object>owner)
+            position += 1
+        if unsettled is not None:
+            replace(unsettled, _unsettled.last, <object>get(item, _delivery.delivery_tag))
     if position == first:
         return _lanes.claim(items, start, lanes) if lane_is_odd(lanes, first, items) else (
             position, None
@@ -269,9 +301,15 @@ cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kin
 
 # -- acks -----------------------------------------------------------------------------------------
 
-cdef inline bint settle_lowest(object unsettled, object tag, list touched) except -1:
-    """Count an ack, if it is an ordinary one."""
+cdef Py_ssize_t settle_lowest(list acked, Py_ssize_t at, list touched) except -1:
+    """Count the ordinary acks of one channel from `at` on; the position behind them."""
+    cdef PyObject* pair = PyList_GET_ITEM(acked, at)
+    cdef object unsettled, tag
     cdef uint64_t number, below, last, count
+    if not is_pair(pair) or not is_unsettled(PyTuple_GET_ITEM(<object>pair, 0)):
+        return at
+    unsettled = <object>PyTuple_GET_ITEM(<object>pair, 0)
+    tag = <object>PyTuple_GET_ITEM(<object>pair, 1)
     if not (
         is_true(get(unsettled, _unsettled.plain))
         and as_unsigned(tag, &number)
@@ -281,13 +319,33 @@ cdef inline bint settle_lowest(object unsettled, object tag, list touched) excep
         and number <= last
         and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
     ):
-        return False
-    replace(unsettled, _unsettled.below, tag)
-    replace(unsettled, _unsettled.front, tag)
+        return at
     if not count:
         PyList_Append(touched, unsettled)
-    replace(unsettled, _unsettled.count, count + 1)
-    return True
+    count += 1
+    at += 1
+    while at < PyList_GET_SIZE(acked):
+        pair = PyList_GET_ITEM(acked, at)
+        if (
+            not is_pair(pair)
+            or PyTuple_GET_ITEM(<object>pair, 0) != <PyObject*>unsettled
+            or not as_unsigned(<object>PyTuple_GET_ITEM(<object>pair, 1), &below)
+            or below != number + 1
+            or below > last
+        ):
+            break
+        number = below
+        tag = <object>PyTuple_GET_ITEM(<object>pair, 1)
+        count += 1
+        at += 1
+    replace(unsettled, _unsettled.below, tag)
+    replace(unsettled, _unsettled.front, tag)
+    replace(unsettled, _unsettled.count, count)
+    return at
+
+
+cdef inline bint is_pair(PyObject* value) noexcept:
+    return type(<object>value) is tuple and PyTuple_GET_SIZE(<object>value) == 2
 
 
 cdef inline int has_many(object unsettled, uint64_t share) noexcept:
@@ -306,27 +364,25 @@ cdef inline int has_many(object unsettled, uint64_t share) noexcept:
 def settle(acked, touched, share):
     """`pure.settle`."""
     cdef list rest = []
-    cdef object pair
+    cdef PyObject* pair
     cdef PyObject* unsettled
-    cdef Py_ssize_t at
+    cdef Py_ssize_t at, behind
     cdef uint64_t part
     cdef int many
     if type(acked) is not list or type(touched) is not list or not as_unsigned(share, &part):
         return _lanes.settle(acked, touched, share)
-    for at in range(PyList_GET_SIZE(acked)):
+    at = 0
+    while at < PyList_GET_SIZE(acked):
         if at + AHEAD < PyList_GET_SIZE(acked):
-            pair = <object>PyList_GET_ITEM(acked, at + AHEAD)
-            if type(pair) is tuple and PyTuple_GET_SIZE(pair) == 2:
-                prefetch(PyTuple_GET_ITEM(pair, 0), 0)
-                prefetch(PyTuple_GET_ITEM(pair, 0), 64)
-        pair = <object>PyList_GET_ITEM(acked, at)
-        if type(pair) is tuple and PyTuple_GET_SIZE(pair) == 2:
-            unsettled = PyTuple_GET_ITEM(pair, 0)
-            if is_unsettled(unsettled) and settle_lowest(
-                <object>unsettled, <object>PyTuple_GET_ITEM(pair, 1), touched
-            ):
-                continue
-        PyList_Append(rest, pair)
+            pair = PyList_GET_ITEM(acked, at + AHEAD)
+            if is_pair(pair):
+                prefetch(PyTuple_GET_ITEM(<object>pair, 0), 0)
+                prefetch(PyTuple_GET_ITEM(<object>pair, 0), 64)
+        behind = settle_lowest(acked, at, touched)
+        if behind == at:
+            PyList_Append(rest, <object>PyList_GET_ITEM(acked, at))
+            behind += 1
+        at = behind
     for at in range(PyList_GET_SIZE(touched)):
         unsettled = PyList_GET_ITEM(touched, at)
         many = has_many(<object>unsettled, part) if is_unsettled(unsettled) else -1

@@ -96,6 +96,9 @@ cdef extern from *:
 
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) noexcept
     bint PyUnicode_IS_ASCII(object) noexcept
+    bint PyUnicode_IS_COMPACT_ASCII(object) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(object) noexcept
+    const uint8_t* PyUnicode_1BYTE_DATA(object) noexcept
     # without `except`: of an int it has no error but the overflow
     long long PyLong_AsLongLongAndOverflow(object, int*) noexcept
     # without `except`: the error is cleared, and the twin in Python words it
@@ -313,6 +316,33 @@ cdef object cached_text(Entry* cache, const uint8_t* data, Py_ssize_t size):
     text = text_of(data, size)
     learn(cache, hashed, data, size, text)
     return text
+
+
+# Consumer tags are one for each of many channels, and each is mostly the last one of its channel:
+# where to find that takes no hash and touches no more than itself.
+cdef enum:
+    CHANNELS = 2048  # a power of two
+
+cdef PyObject* _last_tags[CHANNELS]
+
+
+cdef inline object tag_of(uint32_t channel, const uint8_t* data, Py_ssize_t size):
+    """The consumer tag of a delivery."""
+    cdef PyObject** place = &_last_tags[channel & (CHANNELS - 1)]
+    cdef PyObject* last = place[0]
+    if (
+        last != NULL
+        and PyUnicode_GET_LENGTH(<object>last) == size
+        and memcmp(PyUnicode_1BYTE_DATA(<object>last), data, size) == 0
+    ):
+        return <object>last
+    tag = cached_text(_tag_cache, data, size)
+    if PyUnicode_IS_COMPACT_ASCII(tag):
+        Py_INCREF(tag)
+        place[0] = <PyObject*>tag
+        if last != NULL:
+            Py_DECREF(<object>last)
+    return tag
 
 
 cdef object cached_names(const uint8_t* data, int64_t size):

@@ -108,21 +108,23 @@ def claim(items: Sequence[Item], start: int, lanes: list[Lane | None]) -> tuple[
     """
     position = start
     known = len(lanes)
-    only: Any = None
+    lane: Lane | None = None
+    number = consumer_tag = unsettled = owner = only = None
     item: Any
     for item in islice(items, start, None):
         if not isinstance(item, Delivery):
             break
-        number = item.channel
-        lane = lanes[number] if number < known else None
-        if lane is None:
-            break
-        if lane.consumer_tag != item.consumer_tag:
-            lane = lane.siblings.get(item.consumer_tag)
+        if item.channel != number or item.consumer_tag != consumer_tag:
+            number, consumer_tag = item.channel, item.consumer_tag
+            lane = lanes[number] if number < known else None
             if lane is None:
                 break
-            lanes[number] = lane
-        unsettled = lane.unsettled
+            if lane.consumer_tag != consumer_tag:
+                lane = lane.siblings.get(consumer_tag)
+                if lane is None:
+                    break
+                lanes[number] = lane
+            unsettled, owner = lane.unsettled, lane.owner
         if unsettled is not None:
             tag = item.delivery_tag
             if tag != unsettled.last + 1:
@@ -130,11 +132,9 @@ def claim(items: Sequence[Item], start: int, lanes: list[Lane | None]) -> tuple[
                     break
                 unsettled.below = tag - 1
             unsettled.last = tag
-        item.owner = owner = lane.owner
-        if position == start:
-            only = owner
-        elif owner is not only:
-            only = None
+        item.owner = owner
+        if owner is not only:
+            only = owner if position == start else None
         position += 1
     return position, only
 
@@ -164,19 +164,37 @@ def settle(
         The other acks; and whether those of any of `touched` are many.
     """
     rest: list[tuple[Unsettled, int]] = []
-    for pair in acked:
-        unsettled, tag = pair
-        if unsettled.plain and tag == unsettled.below + 1 and tag <= unsettled.last:
-            unsettled.below = unsettled.front = tag
-            if not unsettled.count:
-                touched.append(unsettled)
-            unsettled.count += 1
-        else:
-            rest.append(pair)
+    if not _settle_run(acked, touched):
+        for pair in acked:
+            unsettled, tag = pair
+            if unsettled.plain and tag == unsettled.below + 1 and tag <= unsettled.last:
+                unsettled.below = unsettled.front = tag
+                if not unsettled.count:
+                    touched.append(unsettled)
+                unsettled.count += 1
+            else:
+                rest.append(pair)
     for unsettled in touched:
         if unsettled.count * share >= unsettled.prefetch - (unsettled.last - unsettled.below):
             return rest, True
     return rest, False
+
+
+def _settle_run(acked: Sequence[tuple[Unsettled, int]], touched: list[Unsettled]) -> bool:
+    """Whether all are ordinary ones of one channel: then they are counted at once."""
+    if len(acked) < 2 or acked[0][0] is not acked[-1][0]:
+        return False
+    unsettled, first = acked[0]
+    last = first + len(acked) - 1
+    if not unsettled.plain or first != unsettled.below + 1 or last > unsettled.last:
+        return False
+    if [tag for each, tag in acked if each is unsettled] != list(range(first, last + 1)):
+        return False
+    unsettled.below = unsettled.front = last
+    if not unsettled.count:
+        touched.append(unsettled)
+    unsettled.count += len(acked)
+    return True
 
 
 def encode_acks(touched: Sequence[Unsettled]) -> bytes:

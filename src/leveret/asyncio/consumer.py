@@ -31,6 +31,8 @@ class Consumer(AsyncIterator[Delivery]):
     delivered and never looked at goes back into the queue.
     """
 
+    __slots__ = ("__weakref__", "_channel", "_deliveries", "_subscription")
+
     def __init__(self, channel: Channel, subscription: Subscription) -> None:
         self._channel = channel
         self._subscription = subscription

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 import leveret
 from leveret import wire
 from leveret.protocol.incoming import Incoming
-from leveret.sync import engine, leading
+from leveret.sync import engine, leading, receiving
 
 from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
 from ..support.threads import eventually, start
@@ -20,10 +21,10 @@ NO_PROPERTIES = b"\0\0"
 FOREVER = 3600.0
 
 
-def deliveries(first: int, last: int) -> bytes:
+def deliveries(first: int, last: int, body: bytes = b"x") -> bytes:
     frames = b""
     for tag in range(first, last + 1):
-        content = wire.encode_deliver(1, CONSUMER, tag, False, "", "q", NO_PROPERTIES, b"x", 0)
+        content = wire.encode_deliver(1, CONSUMER, tag, False, "", "q", NO_PROPERTIES, body, 0)
         assert isinstance(content, bytes)
         frames += content
     return frames
@@ -116,3 +117,45 @@ def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
         assert reads[-1] == len(deliveries(17, 24))
         broker.peer.sendall(deliveries(25, 25))
         eventually(lambda: len(tags) == 25)
+
+
+def sizes_of_reads(monkeypatch: pytest.MonkeyPatch, body: bytes) -> list[int]:
+    """How many deliveries each read brings of 160 that are there: 4 fill a small one, 16 a large
+    one, 8 one between the two.
+    """
+    size = len(deliveries(1, 1, body))
+    monkeypatch.setattr(receiving, "SMALL_READ", 4 * size)
+    monkeypatch.setattr(receiving, "CROWDED_READ", 8 * size)
+    monkeypatch.setattr(receiving, "LARGE_READ", 16 * size)
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
+    monkeypatch.setattr(engine, "STANDBY", FOREVER)  # the I/O thread relieves nobody
+    reads = []
+    receive = Incoming.receive
+
+    def received(self: Incoming, data: bytes, now: float) -> None:
+        reads.append(len(data))
+        receive(self, data, now)
+
+    with acking(prefetch=1000) as (broker, tags):
+        broker.peer.sendall(deliveries(1, 1, body))
+        eventually(lambda: len(tags) == 1)
+        monkeypatch.setattr(Incoming, "receive", received)
+        broker.peer.sendall(deliveries(2, 161, body))
+        eventually(lambda: len(tags) == 161)
+    return [read // size for read in reads if read >= size]
+
+
+def test_a_stream_that_is_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that was filled has left some in the socket."""
+    monkeypatch.setattr(leading, "COALESCE", 1.0)
+    begun = time.monotonic()
+    assert len(sizes_of_reads(monkeypatch, b"x")) > 15
+    assert time.monotonic() - begun < 8.0  # it would be one second a read
+
+
+def test_few_small_messages_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many of them are a round of the garbage collector."""
+    reads = sizes_of_reads(monkeypatch, b"x")
+    assert max(reads[2:]) == 8
+    reads = sizes_of_reads(monkeypatch, bytes(300))
+    assert max(reads[2:]) == 16

@@ -316,8 +316,8 @@ class Leader(Receiver):
         return not isinstance(error, (OSError, *CALLERS_FAULTS))
 
     def _is_stream(self) -> bool:
-        """Whether the broker has more, and nobody waits for anything else."""
-        return self._streak >= STREAM and self.unanswered == 1
+        """Whether the broker has more to send, and nobody waits for anything else."""
+        return self._streak >= STREAM and self.unanswered == 1 and not self._left_some
 
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""

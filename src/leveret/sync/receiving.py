@@ -14,6 +14,10 @@ __all__ = ["Receiver"]
 
 MANY = 4  # deliveries in one read, of which a large prefetch lets more come
 LARGE_READ = 131072  # bytes a read may bring
+# the same, where it would bring more than 500 deliveries: with 700 new objects at a time Python's
+# garbage collector comes by, which was a tenth of what a delivery costs
+CROWDED_READ = 65536
+SMALL = 256  # bytes of a delivery and its frames: as many of them do
 SMALL_READ = 16384  # the same, where the last one brought less: room for more costs, used or not
 BETWEEN = 4096  # the same, between two frames of a large body
 
@@ -26,6 +30,8 @@ class Receiver(Sender):
     ) -> None:
         super().__init__(parameters, options, stream)
         self._room = SMALL_READ  # for the next read
+        self._large = LARGE_READ  # for the one after it
+        self._left_some = False  # the last read has, in the socket
         self._recv = stream.receive
         self._finished = False  # the protocol has ended: flush, then close
 
@@ -55,7 +61,10 @@ class Receiver(Sender):
                     else:
                         self._received(data)
                     if self.dispatch():
-                        self._streak = self._streak + 1 if self.streamed - before >= MANY else 0
+                        brought = self.streamed - before
+                        self._streak = self._streak + 1 if brought >= MANY else 0
+                        crowded = data and brought * SMALL > len(data)
+                        self._large = CROWDED_READ if crowded else LARGE_READ
                         return
                 if not incoming.in_body:
                     return
@@ -70,7 +79,8 @@ class Receiver(Sender):
         """Under the lock: these bytes were read; none at the end of the stream."""
         now = time.monotonic()
         if data:
-            self._room = SMALL_READ if len(data) < SMALL_READ else LARGE_READ
+            self._left_some = len(data) >= self._room
+            self._room = SMALL_READ if len(data) < SMALL_READ else self._large
             self.protocol.incoming.receive(data, now)
         else:
             self.protocol.receive_eof(now)

@@ -55,11 +55,13 @@ def run(
     *,
     timeout: float,
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
     log: Path | None = None,
 ) -> str:
     """Run a command without input and return what it wrote; Failed with its last lines.
 
-    `timeout` is in seconds. With `log`, the output is also appended to that file.
+    `timeout` is in seconds; `folder` is where it runs, if not in this one's. With `log`, the output
+    is also appended to that file.
     """
     try:
         done = subprocess.run(
@@ -71,6 +73,7 @@ def run(
             errors="replace",
             timeout=timeout,
             env=None if environment is None else dict(environment),
+            cwd=folder,
         )
         output, status = done.stdout, f"exit status {done.returncode}"
         good = done.returncode == 0

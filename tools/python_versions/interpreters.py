@@ -45,10 +45,10 @@ class Interpreter:
         return f"Python {self.release}" + (f" of Debian {SUITE}" if self.chroot else "")
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """How to run it, in the project's folder."""
+        """How to run it, from the project's folder."""
         command = [self.python, *arguments]
         if self.chroot is None:
-            return ["env", "-C", str(self.project), *command]
+            return command
         shared = [Path(each) for each in SHARED if Path(each).exists()]
         folders = [Path.home(), Path("/tmp"), self.project]
         for each in (*folders, *shared):
@@ -63,12 +63,17 @@ class Interpreter:
         """Run it, on the terminal unless it is to be quiet; its exit status."""
         output = subprocess.DEVNULL if quiet else None
         return subprocess.run(
-            self.command(arguments), env=dict(variables), stdout=output, stderr=output, check=False
+            self.command(arguments),
+            env=dict(variables),
+            cwd=self.project,
+            stdout=output,
+            stderr=output,
+            check=False,
         ).returncode
 
     def output(self, arguments: Sequence[str]) -> str:
         """Run it; what it wrote. Failed where it fails."""
-        return run(self.command(arguments), timeout=1200)
+        return run(self.command(arguments), timeout=1200, folder=self.project)
 
 
 def _place(path: Path, is_folder: bool) -> None:

@@ -21,7 +21,16 @@ SOURCES = [
     f"{FOLDER}/_speedups.pyx",
     *(
         f"{FOLDER}/_{part}.pxi"
-        for part in ("memory", "tables", "properties", "frames", "methods", "encoders", "lanes")
+        for part in (
+            "memory",
+            "tables",
+            "properties",
+            "frames",
+            "methods",
+            "encoders",
+            "lanes",
+            "publishes",
+        )
     ),
 ]
 

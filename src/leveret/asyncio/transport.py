@@ -473,11 +473,15 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         """Queue a publish."""
         if not self._flush_scheduled:
             self.flush_soon()
-        queued = channel.send_publish(
-            exchange, routing_key, raw_properties, body, mandatory, publication
+        queued = wire.queue_publish(
+            None, channel, exchange, routing_key, raw_properties, body, mandatory, publication
         )
-        if publication is not None and publication.window is not None:
-            publication.window.in_flight += 1
+        if queued < 0:
+            queued = channel.send_publish(
+                exchange, routing_key, raw_properties, body, mandatory, publication
+            )
+            if publication is not None and publication.window is not None:
+                publication.window.in_flight += 1
         if queued >= CROWD:
             self.look_whether_held()
 

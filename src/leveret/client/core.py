@@ -88,6 +88,29 @@ class BaseCore:
         on_blocked, on_unblocked, on_close: called with the reason, nothing, the error or None.
     """
 
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_drain_waiters",
+        "_flow_used",
+        "_handlers",
+        "_open_waiter",
+        "_pending",
+        "_raised",
+        "_return_bytes",
+        "_return_waiters",
+        "_returns",
+        "_returns_full",
+        "error",
+        "held",
+        "on_blocked",
+        "on_close",
+        "on_unblocked",
+        "parameters",
+        "protocol",
+        "streamed",
+    )
+
     def __init__(self, parameters: Parameters, options: protocol.ClientOptions) -> None:
         self.parameters = parameters
         self.protocol = protocol.Connection.client(options, Delivery)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import wire
 from ..exceptions import (
@@ -90,6 +90,8 @@ class ClientChannel(Channel):
         "owner",
         "unsettled",
     )
+
+    OPEN: ClassVar = ChannelState.OPEN  # for `wire.queue_publish`
 
     def __init__(self, connection: Connection, number: int, token: object) -> None:
         super().__init__(connection, number, ChannelState.OPENING)

@@ -86,6 +86,36 @@ class Connection:
         incoming: where `receive_data` brings its bytes.
     """
 
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_delivery_class",
+        "_farewells",
+        "_free_channels",
+        "_heartbeat",
+        "_next_channel",
+        "_out_start",
+        "acks",
+        "blocked",
+        "bytes_leaving",
+        "bytes_queued",
+        "bytes_sent",
+        "channels",
+        "close_token",
+        "deaf",
+        "emit",
+        "error",
+        "incoming",
+        "lanes",
+        "least_prefetch",
+        "limits",
+        "out",
+        "pending",
+        "role",
+        "side",
+        "state",
+    )
+
     def __init__(self, role: Role, side: Side, delivery_class: type[wire.Delivery]) -> None:
         self.role = role
         self.state = State.IDLE

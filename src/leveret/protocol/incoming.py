@@ -54,6 +54,19 @@ class Incoming:
             a short read is enough where `space` gives nothing.
     """
 
+    __slots__ = (
+        "_chunk_bytes",
+        "_chunks",
+        "_connection",
+        "_delivery_class",
+        "_frame",
+        "_holding",
+        "_space",
+        "in_body",
+        "last_received",
+        "needed",
+    )
+
     def __init__(self, connection: Connection, delivery_class: type[wire.Delivery]) -> None:
         self._connection = connection
         self._delivery_class = delivery_class

@@ -79,6 +79,15 @@ class Engine(Requester):
         collected: by the garbage collector; nothing uses it any more.
     """
 
+    __slots__ = (
+        "_callbacks",
+        "_dropped",
+        "_leads_seen",
+        "_standby",
+        "_thread",
+        "collected",
+    )
+
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:

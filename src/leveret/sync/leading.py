@@ -37,6 +37,29 @@ class Leader(Receiver):
         unanswered: how many waiters have no result.
     """
 
+    __slots__ = (
+        "_asking",
+        "_baton",
+        "_called_back",
+        "_deadline",
+        "_doze_until",
+        "_failure",
+        "_full",
+        "_gather_until",
+        "_gathers",
+        "_leads",
+        "_led_for",
+        "_left",
+        "_readiness",
+        "_relieves",
+        "_resting",
+        "_sent",
+        "_sleeping",
+        "_woken",
+        "reading",
+        "unanswered",
+    )
+
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:

@@ -25,6 +25,12 @@ BETWEEN = 4096  # the same, between two frames of a large body
 class Receiver(Sender):
     """The part of a connection's inside that reads."""
 
+    __slots__ = (
+        "_finished",
+        "_recv",
+        "_room",
+    )
+
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:

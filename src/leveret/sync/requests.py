@@ -36,6 +36,8 @@ _NOT_BEGUN, _BEGUN, _DONE = range(3)
 class Requester(Leader):
     """The part of a connection's inside that asks the broker."""
 
+    __slots__ = ("_timeout",)
+
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:

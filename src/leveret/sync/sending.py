@@ -56,6 +56,18 @@ class Sender(BaseCore):
         lock: see the module.
     """
 
+    __slots__ = (
+        "_aborted",
+        "_encrypted",
+        "_owned",
+        "_sender",
+        "_sending",
+        "_streak",
+        "_stream",
+        "_work",
+        "lock",
+    )
+
     def __init__(
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:

@@ -161,18 +161,22 @@ class Core(Engine):
         publication: BasePublication | None,
     ) -> None:
         """Queue a publish."""
-        if self._owned():
-            raise ReenteredError
-        with self.lock:
-            try:
-                queued = channel.send_publish(
-                    exchange, routing_key, raw_properties, body, mandatory, publication
-                )
-            except BaseException as error:
-                self._interrupted(error)
-                raise
-            if publication is not None and publication.window is not None:
-                publication.window.in_flight += 1
+        queued = wire.queue_publish(
+            self.lock, channel, exchange, routing_key, raw_properties, body, mandatory, publication
+        )
+        if queued < 0:
+            if self._owned():
+                raise ReenteredError
+            with self.lock:
+                try:
+                    queued = channel.send_publish(
+                        exchange, routing_key, raw_properties, body, mandatory, publication
+                    )
+                except BaseException as error:
+                    self._interrupted(error)
+                    raise
+                if publication is not None and publication.window is not None:
+                    publication.window.in_flight += 1
         if queued >= FLUSH_AT:
             if self.may_flush():
                 self._flush_mine()

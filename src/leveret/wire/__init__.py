@@ -24,6 +24,7 @@ from .codec import (
     encode_table,
     is_plain_table,
     maker,
+    queue_publish,
     settle,
 )
 from .codec import codec as CODEC
@@ -270,5 +271,6 @@ __all__ = [
     "maker",
     "malformed_text",
     "properties_maker",
+    "queue_publish",
     "settle",
 ]

@@ -67,10 +67,17 @@ cdef inline void write_content(uint8_t* out, uint32_t channel, const Content* co
     out[0] = END
 
 
-def encode_publish(
-    channel, exchange, routing_key, mandatory, immediate, raw_properties, body, frame_max
+cdef inline object ordinary_encoded_publish(
+    object channel,
+    object exchange,
+    object routing_key,
+    object mandatory,
+    object immediate,
+    object raw_properties,
+    object body,
+    object frame_max,
 ):
-    """`pure.encode_publish`."""
+    """`encode_publish`; None where the twin has to see it."""
     cdef uint32_t number
     cdef const char* exchange_text
     cdef const char* key_text
@@ -87,9 +94,7 @@ def encode_publish(
         and as_bit(immediate, &immediate_bit)
         and as_content(raw_properties, body, frame_max, &content)
     ):
-        return _encoders.encode_publish(
-            channel, exchange, routing_key, mandatory, immediate, raw_properties, body, frame_max
-        )
+        return None
     size = OVERHEAD + 4 + 2 + 1 + exchange_size + 1 + key_size + 1
     encoded = PyBytes_FromStringAndSize(NULL, size + content.size)
     out = <uint8_t*>PyBytes_AS_STRING(encoded)
@@ -100,6 +105,20 @@ def encode_publish(
     out[0] = mandatory_bit | immediate_bit << 1
     write_content(out + 1, number, &content)
     return encoded
+
+
+def encode_publish(
+    channel, exchange, routing_key, mandatory, immediate, raw_properties, body, frame_max
+):
+    """`pure.encode_publish`."""
+    encoded = ordinary_encoded_publish(
+        channel, exchange, routing_key, mandatory, immediate, raw_properties, body, frame_max
+    )
+    if encoded is not None:
+        return encoded
+    return _encoders.encode_publish(
+        channel, exchange, routing_key, mandatory, immediate, raw_properties, body, frame_max
+    )
 
 
 def encode_deliver(

@@ -8,6 +8,7 @@ from .encoders import encode_return as encode_return
 from .lanes import Lane, Unsettled
 from .making import maker as maker
 from .properties import Properties
+from .publishing import queue_publish as queue_publish
 
 __all__ = [
     "claim",
@@ -28,6 +29,7 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "queue_publish",
     "settle",
 ]
 

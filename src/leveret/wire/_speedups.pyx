@@ -20,7 +20,7 @@ free-threaded Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_SetItem, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
 from cpython.exc cimport PyErr_Clear
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
@@ -70,6 +70,7 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "queue_publish",
     "settle",
 ]
 
@@ -80,6 +81,7 @@ include "_frames.pxi"
 include "_methods.pxi"
 include "_encoders.pxi"
 include "_lanes.pxi"
+include "_publishes.pxi"
 
 #: A fingerprint of the sources that this was built from.
 BUILT_FROM = LEVERET_SOURCES

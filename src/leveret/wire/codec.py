@@ -30,6 +30,7 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "queue_publish",
     "settle",
 ]
 
@@ -79,6 +80,7 @@ if codec == "compiled":
         encode_table,
         is_plain_table,
         maker,
+        queue_publish,
         settle,
     )
 else:
@@ -101,6 +103,7 @@ else:
         encode_table,
         is_plain_table,
         maker,
+        queue_publish,
         settle,
     )
 

@@ -20,6 +20,7 @@ from .frames import decode_frames
 from .lanes import claim, deal, encode_acks, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
+from .publishing import queue_publish
 from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "encode_table",
     "is_plain_table",
     "maker",
+    "queue_publish",
     "settle",
 ]

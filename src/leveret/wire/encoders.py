@@ -46,7 +46,7 @@ HEARTBEAT_FRAME: Final = b"\x08\0\0\0\0\0\0\xce"
 #: Up to this size a body is copied next to its frame headers: one write instead of several.
 JOIN_MAX: Final = 65536
 
-_CACHE_MAX: Final = 1024
+_CACHE_MAX: Final = 4096  # some for each of the 2,047 channels that RabbitMQ allows
 _NO_LIMIT: Final = 0xFFFFFFFF
 
 # size, [class, weight], body size: type and channel come with the prefix

@@ -66,6 +66,7 @@ _NO_LIMIT: Final = 1 << 62
 #: Payloads of body frames from this size on are views, not copies, in bytes.
 VIEW_SIZE: Final = 4096
 _CACHE_MAX: Final = 1024
+_TAGS_MAX: Final = 4096  # some for each of the 2,047 channels that RabbitMQ allows
 
 _METHOD: Final = 1
 _DELIVER: Final = BasicDeliver.key
@@ -98,7 +99,7 @@ _names: Final[dict[bytes, tuple[str, str]]] = {}
 
 
 def _learn_tag(raw: bytes) -> str:
-    if len(_tags) >= _CACHE_MAX:
+    if len(_tags) >= _TAGS_MAX:
         _tags.clear()
     tag = _tags[raw] = str(raw, "utf-8", "surrogateescape")
     return tag

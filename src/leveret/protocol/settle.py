@@ -128,7 +128,6 @@ class SettleTracker(wire.Unsettled):
         "_recovering",
         "_tags",
         "frames",
-        "gathers",
         "transactional",
     )
 

@@ -34,6 +34,21 @@ cdef extern from *:
         return leveret_write32(leveret_write32(p, (uint32_t)(value >> 32)), (uint32_t)value);
     }
 
+    /* Whether an int is not negative and of one digit: then its value, without a call. */
+    static inline int leveret_is_short(PyObject *value, uint64_t *number) {
+    #if PY_VERSION_HEX >= 0x030C0000
+        Py_ssize_t small;
+        if (!PyUnstable_Long_IsCompact((PyLongObject *)value))
+            return 0;
+        small = PyUnstable_Long_CompactValue((PyLongObject *)value);
+        *number = (uint64_t)small;
+        return small >= 0;
+    #else
+        Py_ssize_t digits = Py_SIZE(value);
+        *number = digits ? ((PyLongObject *)value)->ob_digit[0] : 0;
+        return digits == 0 || digits == 1;
+    #endif
+    }
     /* A new object of a class that object.__new__ would make, its slots empty. */
     static inline PyObject *leveret_allocate(PyObject *cls) {
         return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
@@ -86,6 +101,7 @@ cdef extern from *:
     uint8_t* write16 "leveret_write16"(uint8_t*, uint32_t) noexcept nogil
     uint8_t* write32 "leveret_write32"(uint8_t*, uint32_t) noexcept nogil
     uint8_t* write64 "leveret_write64"(uint8_t*, uint64_t) noexcept nogil
+    bint is_short "leveret_is_short"(object, uint64_t*) noexcept
     object allocate "leveret_allocate"(object)
     void put "leveret_put"(object, Py_ssize_t, object) noexcept
     void replace "leveret_replace"(object, Py_ssize_t, object) except *
@@ -167,6 +183,8 @@ cdef inline bint as_size(object value, int64_t* size) noexcept:
     cdef int overflow = 0
     if type(value) is not int:
         return False
+    if is_short(value, <uint64_t*>size):
+        return True
     size[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
     return not overflow and 0 <= size[0] <= INT64_MAX // 2
 
@@ -175,6 +193,8 @@ cdef inline bint as_unsigned(object value, uint64_t* number) noexcept:
     """Whether `value` is an ordinary int of 64 bits, not negative."""
     if type(value) is not int:
         return False
+    if is_short(value, number):
+        return True
     number[0] = PyLong_AsUnsignedLongLong(value)
     if number[0] == <uint64_t>-1 and PyErr_Occurred() != NULL:
         PyErr_Clear()

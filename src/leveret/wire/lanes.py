@@ -33,15 +33,17 @@ class Unsettled:
         plain: no other tags are unsettled, and the lowest ones may be acked with `multiple`.
         count: acks that have not left, of what were the lowest tags.
         front: the highest tag of them.
+        gathers: whether acks may be put aside for `settle`. Here, for who acks looks at it.
         prefetch: how many deliveries the broker sends ahead.
     """
 
-    __slots__ = ("below", "channel", "count", "front", "last", "plain", "prefetch")
+    __slots__ = ("below", "channel", "count", "front", "gathers", "last", "plain", "prefetch")
 
     below: int
     channel: int
     count: int
     front: int
+    gathers: bool
     last: int
     plain: bool
     prefetch: int

@@ -21,8 +21,8 @@ reading the ratios:
   frame of its own, with 10 held as with 1,000,000.
 - The peer feeds channels in turn, one delivery each (consume_*ch), as RabbitMQ does: its deliveries
   to 1,000 consumers on as many channels came 1.0 to 1.1 in a row, to 100 consumers 1.8 to 2.0
-  (4.3.6, one queue or one each, published to meanwhile). Neither deliveries nor acks can be joined
-  then, as they are on one channel.
+  (4.3.6, one queue or one each, published to meanwhile). Acks that wait for others can be joined
+  then only as far as a channel has several in that time.
 - All messages of a measurement have one exchange and one routing key, which is the best case of
   a library that keeps encoded frames (Leveret does).
 - aiormq and aio-pika gather as many publishes as may be in flight and then start again; the

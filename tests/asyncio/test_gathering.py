@@ -45,10 +45,11 @@ def stream(
     if kind is Gathering and sys.platform != "linux":
         pytest.skip("a system that is asked nothing")
     loop = asyncio.get_running_loop()
+    now = loop.time()
     gathering = kind(loop, asyncio.trsock.TransportSocket(sock))
     for number in reversed(range(STREAM)):
         assert low(sock) == 1
-        gathering.has_read(size, MANY, loop.time() - number * every, free=True)
+        gathering.has_read(size, MANY, now - number * every, free=True)
     return gathering
 
 

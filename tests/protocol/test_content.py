@@ -467,3 +467,54 @@ def test_deliveries_of_many_consumers_in_turn_are_one_event(pair: Pair) -> None:
     assert isinstance(last, Deliveries)
     assert last.owner == 0
     assert [each.body for each in last.deliveries] == [b"3", b"4"]
+
+
+def taken(pair: Pair, *pieces: bytes) -> list[bytes]:
+    """The bodies that a consumer gets of what comes in one read, the first delivery among it."""
+    pair.client.receive_data(b"".join([deliver(1, b"first"), *pieces]), 0.0)
+    return [each.body for each in of(wire.Delivery, pair.client.events())]
+
+
+def test_a_delivery_inside_of_another_is_a_fault(pair: Pair) -> None:
+    pair.consuming()
+    half = deliver(2, b"second")[: -len(frame(3, 1, b"second"))]
+    assert taken(pair, half, deliver(2, b"other")) == [b"first"]
+    assert pair.client.state is State.CLOSED
+
+
+def test_a_delivery_in_pieces_between_whole_ones(pair: Pair) -> None:
+    channel = pair.consuming()
+    data = deliver(2, b"second")
+    pair.client.receive_data(deliver(1, b"first") + data[:-8], 0.0)
+    pair.client.receive_data(data[-8:] + deliver(3, b"third") + deliver(4, b"fourth"), 0.0)
+    bodies = [each.body for each in of(wire.Delivery, pair.client.events())]
+    assert bodies == [b"first", b"second", b"third", b"fourth"]
+    assert len(channel.unsettled) == 4
+
+
+def test_deliveries_after_a_cancel_go_back(pair: Pair) -> None:
+    channel = pair.consuming()
+    assert taken(pair) == [b"first"]
+    channel.send_method(wire.BasicCancel("t", nowait=True))
+    drain(pair.client)
+    pair.client.receive_data(deliver(2), 0.0)
+    assert decode(drain(pair.client)) == [wire.BasicReject(2, True)]
+    assert pair.client.events() == []
+
+
+def test_deliveries_after_a_close_are_dropped(pair: Pair) -> None:
+    channel = pair.consuming()
+    assert taken(pair) == [b"first"]
+    channel.send_close()
+    pair.client.receive_data(deliver(2), 0.0)
+    assert pair.client.events() == []
+
+
+def test_deliveries_of_a_consumer_whose_tag_is_used_again(pair: Pair) -> None:
+    channel = pair.consuming()
+    assert taken(pair) == [b"first"]
+    channel.send_method(wire.BasicCancel("t", nowait=True))
+    channel.send_method(wire.BasicConsume("q", "t", no_ack=True, nowait=True), "another")
+    pair.client.receive_data(deliver(2), 0.0)
+    assert [each.owner for each in of(wire.Delivery, pair.client.events())] == ["another"]
+    assert len(channel.unsettled) == 1

@@ -191,9 +191,10 @@ class ClientChannel(Channel):
         self._note(method)
 
     def _add_consumer(self, tag: str, owner: object, no_ack: bool) -> None:
-        self._connection.lanes[self.number] = None
         unsettled = None if no_ack else self.unsettled
-        self.consumers[tag] = wire.Lane(tag, owner, unsettled, self.consumers)
+        lane = self.consumers[tag] = wire.Lane(tag, owner, unsettled, self.consumers)
+        whole = self.state is ChannelState.OPEN and self.assembly is None
+        self._connection.lanes[self.number] = lane if whole else None
 
     def _remove_consumer(self, tag: str) -> wire.Lane | None:
         self._connection.lanes[self.number] = None
@@ -384,8 +385,8 @@ class ClientChannel(Channel):
             self._receive_confirm(item)
 
     def receive_run(self, items: Sequence[wire.Item], start: int) -> int:
-        """Take what goes the short way: a reply, the first delivery of a consumer after something
-        else, or the confirms from `start` on. The deliveries that follow are for `wire.claim`.
+        """Take what goes the short way: a reply, a delivery that follows something else, or the
+        confirms from `start` on. Most deliveries are for `wire.claim`.
 
         Returns:
             The first item that was not taken: it is for `receive`.

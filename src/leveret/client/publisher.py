@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import wire
@@ -106,8 +107,8 @@ def settle(publications: Sequence[BasePublication]) -> None:
     if not publications:
         return
     window = publications[0].window
-    count = 0
-    for publication in publications:
+    count = wire.count_confirmed(publications, window, Outcome.CONFIRMED)
+    for publication in islice(publications, count, None):
         if publication.window is not window:
             if window is not None:
                 window.settled(count)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from ..exceptions import (
     LeveretError,
@@ -29,7 +29,7 @@ from ..exceptions import (
     PublishUnknown,
 )
 from ..types import Buffer
-from ..wire import BasicAck, Item, Returned
+from ..wire import BasicAck, Item, Returned, confirm
 
 __all__ = ["ConfirmTracker", "Outcome", "Publication", "Unclaimed"]
 
@@ -69,6 +69,8 @@ class Publication:
         "returned",
         "routing_key",
     )
+
+    is_claimed: ClassVar = True  # whether anybody asks for the outcome
 
     def __init__(self, exchange: str, routing_key: str, body: Buffer, mandatory: bool) -> None:
         self.exchange = exchange
@@ -126,6 +128,8 @@ class Unclaimed(Publication):
     """A mandatory publish whose outcome nobody asks for; it is in no event."""
 
     __slots__ = ()
+
+    is_claimed = False
 
 
 _ERRORS: dict[Outcome, type[PublishError]] = {
@@ -195,10 +199,12 @@ class ConfirmTracker:
             return True
         last = tag or self._tag
         pop = self._open.pop
-        for number in range(self._low, last + 1):
-            publication = pop(number, None)
-            if publication is not None:
-                self._finish(publication, outcome, settled)
+        number = self._low
+        while number <= last:
+            number = confirm(self._open, number, last, outcome, settled)
+            if number <= last:
+                self._finish(pop(number), outcome, settled)
+                number += 1
         if last >= self._low:
             self._low = last + 1
         return True
@@ -243,7 +249,7 @@ class ConfirmTracker:
                 self._low = tag + 1
                 publication = pop(tag, None)
                 if publication is not None:
-                    if publication.returned is None and publication.__class__ is not Unclaimed:
+                    if publication.returned is None and publication.is_claimed:
                         publication.outcome = confirmed
                         settled.append(publication)
                     else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from .codec import (
     claim,
+    confirm,
+    count_confirmed,
     deal,
     decode_frames,
     decode_table,
@@ -252,6 +254,8 @@ __all__ = [
     "UInt32",
     "Unsettled",
     "claim",
+    "confirm",
+    "count_confirmed",
     "deal",
     "decode_frames",
     "decode_method",

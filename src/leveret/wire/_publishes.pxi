@@ -23,6 +23,9 @@ cdef struct Publishing:
     Py_ssize_t delivery_tag
     Py_ssize_t position
     Py_ssize_t raw_properties
+    Py_ssize_t outcome
+    Py_ssize_t returned
+    Py_ssize_t waiters
     Py_ssize_t window
     Py_ssize_t in_flight
 
@@ -78,6 +81,9 @@ cdef int look_at_publication(object confirms, object publication) except -1:
     _at.delivery_tag = slot_offset(kind, "delivery_tag")
     _at.position = slot_offset(kind, "position")
     _at.raw_properties = slot_offset(kind, "raw_properties")
+    _at.outcome = slot_offset(kind, "outcome")
+    _at.returned = slot_offset(kind, "returned")
+    _at.waiters = slot_offset(kind, "waiters")
     _at.window = slot_offset(kind, "window")
     if publication.window is not None:
         _window_class = type(publication.window)
@@ -209,3 +215,52 @@ def queue_publish(
         )
     finally:
         lock.release()
+
+
+# -- confirms -------------------------------------------------------------------------------------
+
+def confirm(publications, first, last, outcome, settled):
+    """`pure.confirm`."""
+    cdef int64_t number, end
+    cdef PyObject* found
+    cdef object publication
+    if not (
+        type(publications) is dict
+        and type(settled) is list
+        and as_size(first, &number)
+        and as_size(last, &end)
+    ):
+        return _publishing.confirm(publications, first, last, outcome, settled)
+    while number <= end:
+        key = number
+        found = PyDict_GetItemWithError(<dict>publications, key)
+        if found != NULL:
+            publication = <object>found
+            if type(publication) is not _publication_class:
+                return _publishing.confirm(publications, key, last, outcome, settled)
+            if get(publication, _at.returned) != <PyObject*>None:
+                return key
+            PyList_Append(<list>settled, publication)
+            PyDict_DelItem(<dict>publications, key)
+            replace(publication, _at.outcome, outcome)
+        number += 1
+    return end + 1
+
+
+def count_confirmed(publications, window, confirmed):
+    """`pure.count_confirmed`."""
+    cdef Py_ssize_t at
+    cdef object publication
+    if type(publications) is not list:
+        return _publishing.count_confirmed(publications, window, confirmed)
+    for at in range(PyList_GET_SIZE(publications)):
+        publication = <object>PyList_GET_ITEM(publications, at)
+        if type(publication) is not _publication_class:
+            return at + _publishing.count_confirmed(publications[at:], window, confirmed)
+        if (
+            get(publication, _at.window) != <PyObject*>window
+            or get(publication, _at.outcome) != <PyObject*>confirmed
+            or get(publication, _at.waiters) != <PyObject*>None
+        ):
+            return at
+    return PyList_GET_SIZE(publications)

@@ -8,10 +8,14 @@ from .encoders import encode_return as encode_return
 from .lanes import Lane, Unsettled
 from .making import maker as maker
 from .properties import Properties
+from .publishing import confirm as confirm
+from .publishing import count_confirmed as count_confirmed
 from .publishing import queue_publish as queue_publish
 
 __all__ = [
     "claim",
+    "confirm",
+    "count_confirmed",
     "deal",
     "decode_frames",
     "decode_properties",

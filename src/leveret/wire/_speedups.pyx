@@ -20,7 +20,7 @@ free-threaded Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_SetItem, PyDict_GetItemWithError, PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem, PyDict_Size
 from cpython.exc cimport PyErr_Clear
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
@@ -43,6 +43,7 @@ from . import frames as _frames
 from . import lanes as _lanes
 from . import making as _making
 from . import properties as _properties
+from . import publishing as _publishing
 from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
 from .declare import METHODS, Method, decode_method_at
@@ -53,6 +54,8 @@ from .properties import PROPERTY_NAMES, Properties
 
 __all__ = [
     "claim",
+    "confirm",
+    "count_confirmed",
     "deal",
     "decode_frames",
     "decode_properties",

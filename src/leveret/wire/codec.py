@@ -15,6 +15,8 @@ from .properties import use_for_properties
 __all__ = [
     "claim",
     "codec",
+    "confirm",
+    "count_confirmed",
     "deal",
     "decode_frames",
     "decode_table",
@@ -63,6 +65,8 @@ codec: Final[str] = _choose(os.environ.get("LEVERET_CODEC", ""))
 if codec == "compiled":
     from ._speedups import (
         claim,
+        confirm,
+        count_confirmed,
         deal,
         decode_frames,
         decode_properties,
@@ -86,6 +90,8 @@ if codec == "compiled":
 else:
     from .pure import (
         claim,
+        confirm,
+        count_confirmed,
         deal,
         decode_frames,
         decode_properties,

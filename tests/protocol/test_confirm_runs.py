@@ -97,3 +97,45 @@ def test_count_confirmed(way: Any, kinds: list[str]) -> None:
     expected = odd[0] if odd else len(kinds)
     assert way.count_confirmed(publications, window, Outcome.CONFIRMED) == expected
     assert way.count_confirmed(tuple(publications), window, Outcome.CONFIRMED) == expected
+
+
+acks = st.lists(
+    st.tuples(st.integers(0, 14), st.booleans(), st.sampled_from([1, 1, 1, 2])), max_size=8
+)
+
+
+@given(states=kinds, runs=acks)
+def test_confirm_run(states: list[str], runs: list[tuple[int, bool, int]]) -> None:
+    """Both ways stop at the same place, with the same done."""
+    items: list[Any] = [
+        wire.BasicAck(*wire_ack[:2]) if wire_ack[2] == 1 else wire.BasicNack(1)
+        for wire_ack in runs
+    ]
+    for item in items:
+        item.channel = 1
+
+    def run(way: Any) -> tuple[Any, ...]:
+        publications = {
+            number: publication(kind, number)
+            for number, kind in enumerate(states, 1)
+            if kind != "gone"
+        }
+        made = list(publications.values())
+        settled: list[Any] = []
+        place = way.confirm_run(
+            items, 0, 1, publications, 1, len(states), Outcome.CONFIRMED, settled
+        )
+        left = (list(publications), [p.delivery_tag for p in settled])
+        return place, left, [p.outcome for p in made]
+
+    first, *others = [run(way) for way in ways]
+    for other in others:
+        assert other == first
+    (position, low), (left, _), outcomes = first
+    assert position <= len(items)
+    assert all(number in left for number in range(1, len(states) + 1) if states[number - 1] in ODD)
+    assert not any(number in left for number in range(1, low) if states[number - 1] == "plain")
+    assert set(outcomes) <= {Outcome.PENDING, Outcome.CONFIRMED}
+
+
+ODD = ("returned", "unclaimed")

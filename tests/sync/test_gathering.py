@@ -13,7 +13,7 @@ from leveret import wire
 from leveret.protocol.incoming import Incoming
 from leveret.sync import engine, leading, receiving
 
-from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
+from ..support.scripted import CONSUMER, LIMITED_STEPS, STEPS, ScriptedBroker, scripted_broker
 from ..support.threads import eventually, start
 
 SECONDS = 10.0
@@ -159,3 +159,60 @@ def test_few_small_messages_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(reads[2:]) == 8
     reads = sizes_of_reads(monkeypatch, bytes(300))
     assert max(reads[2:]) == 16
+
+
+PAUSE = 0.3
+CONFIRM_STEPS = [*STEPS[:-1], (None, wire.ConfirmSelectOk().encode(1))]
+
+
+@pytest.mark.parametrize(("in_flight", "together"), [(600, True), (100, False)])
+def test_confirms_of_many_publishes_are_read_together(
+    monkeypatch: pytest.MonkeyPatch, in_flight: int, together: bool
+) -> None:
+    """Who waits for the last of many lets some gather; of few, none."""
+    monkeypatch.setattr(leading, "COALESCE", PAUSE)
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, FOREVER)
+    reads = []
+    receive = Incoming.receive
+
+    def received(self: Incoming, data: bytes, now: float) -> None:
+        reads.append(len(data))
+        receive(self, data, now)
+
+    with (
+        scripted_broker(script=CONFIRM_STEPS) as broker,
+        leveret.connect(f"amqp://{broker.address}", timeout=SECONDS) as connection,
+    ):
+        channel = connection.channel()
+        channel.confirm_select()
+        core = channel.core
+        monkeypatch.setattr(Incoming, "receive", received)
+
+        def confirm() -> None:
+            for _ in range(3 * in_flight):
+                broker.read()
+            for tag in range(1, in_flight + 1):
+                eventually(lambda: core._resting)
+                broker.peer.sendall(wire.BasicAck(tag).encode(1))
+                if not together:
+                    eventually(lambda tag=tag: len(channel.protocol.confirms) == in_flight - tag)
+            broker.read()
+            broker.peer.sendall(wire.ChannelCloseOk().encode(1))
+            broker.read()
+            broker.peer.sendall(wire.ConnectionCloseOk().encode(0))
+
+        confirming = start(confirm)
+        eventually(lambda: core.reading == leading.NOBODY)
+        began = time.monotonic()
+        with channel.publisher(max_in_flight=in_flight) as publisher:
+            for _ in range(in_flight):
+                publisher.publish(b"x", routing_key="q")
+        seconds = time.monotonic() - began
+        channel.close()
+        connection.close()
+        confirming.result()
+    if together:
+        assert len(reads) < 10, reads
+    else:
+        assert seconds < PAUSE * in_flight / 2

@@ -337,6 +337,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         operation: str,
         give_up: Callable[[Waiter], None] | None = None,
         reads: bool = True,
+        may_gather: Callable[[], bool] | None = None,
     ) -> None:
         """Wait for what `register` registers a waiter for; at once if it says there is no need.
 
@@ -346,6 +347,7 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             operation: what is waited for, for the error.
             give_up: told the waiter if the wait ends otherwise than by its result.
             reads: whether the connection is read meanwhile, though a consumer be full.
+            may_gather: of no use here.
 
         Raises:
             DeadlineExceeded: it did not come in time.

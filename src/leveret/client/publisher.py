@@ -24,6 +24,7 @@ __all__ = [
     "settle",
 ]
 
+AMPLE = 512  # publishes that keep a broker busy for some milliseconds
 MAX_FAILED = 1000  # failed publishes that are kept for the user to be told of
 
 _NOTHING = wire.Properties().encode()
@@ -183,6 +184,10 @@ class Window:
         window is free then, so that it is not woken for each message.
         """
         return self.max_in_flight - max(1, self.max_in_flight // 4)
+
+    def is_ample(self) -> bool:
+        """Whether so many publishes are open that the broker has enough to do for a while."""
+        return self.in_flight >= AMPLE
 
     def told(self, publication: Publication) -> None:
         """The user has been told that this one failed."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from itertools import islice
 from typing import Any, ClassVar
 
 from ..exceptions import (
@@ -29,7 +28,7 @@ from ..exceptions import (
     PublishUnknown,
 )
 from ..types import Buffer
-from ..wire import BasicAck, Item, Returned, confirm
+from ..wire import BasicAck, Item, Returned, confirm, confirm_run
 
 __all__ = ["ConfirmTracker", "Outcome", "Publication", "Unclaimed"]
 
@@ -43,6 +42,9 @@ class Outcome(Enum):
     NACKED = "nacked"
     NOT_SENT = "not sent"
     UNKNOWN = "unknown"
+
+
+_CONFIRMED = Outcome.CONFIRMED
 
 
 class Publication:
@@ -234,28 +236,21 @@ class ConfirmTracker:
         Returns:
             The first item that is not such an ack, or is for a number that was never published.
         """
-        pop = self._open.pop
-        confirmed = Outcome.CONFIRMED
         position = start
-        for item in islice(items, start, None):
-            if item.__class__ is not BasicAck or item.channel != channel:
-                break
-            ack: Any = item
-            tag = ack.delivery_tag
-            if ack.multiple or tag != self._low or tag > self._tag:
-                if not self.settle(tag, ack.multiple, confirmed, settled):
-                    break
-            else:
-                self._low = tag + 1
-                publication = pop(tag, None)
-                if publication is not None:
-                    if publication.returned is None and publication.is_claimed:
-                        publication.outcome = confirmed
-                        settled.append(publication)
-                    else:
-                        self._finish(publication, confirmed, settled)
+        while True:
+            position, self._low = confirm_run(
+                items, position, channel, self._open, self._low, self._tag, _CONFIRMED, settled
+            )
+            if position == len(items):
+                return position
+            ack: Any = items[position]
+            if (
+                ack.__class__ is not BasicAck
+                or ack.channel != channel
+                or not self.settle(ack.delivery_tag, ack.multiple, _CONFIRMED, settled)
+            ):
+                return position
             position += 1
-        return position
 
     def _finish(
         self, publication: Publication, outcome: Outcome, settled: list[Publication]

@@ -287,7 +287,7 @@ class Leader(Receiver):
                     self._sending = False
                 sends, rests = False, True
                 self._resting = True
-                if self._gathers and wanted == READ and self._is_stream():
+                if wanted == READ and self._may_gather(waiter):
                     ready = readiness.wait(0, COALESCE) | READ
                 else:
                     ready = readiness.wait(wanted, timeout)
@@ -338,9 +338,13 @@ class Leader(Receiver):
         self._fail(error)
         return not isinstance(error, (OSError, *CALLERS_FAULTS))
 
-    def _is_stream(self) -> bool:
+    def _may_gather(self, waiter: Waiter) -> bool:
         """Whether the broker has more to send, and nobody waits for anything else."""
-        return self._streak >= STREAM and self.unanswered == 1 and not self._left_some
+        if self._left_some or self.unanswered != 1:
+            return False
+        if self._gathers and self._streak >= STREAM:
+            return True
+        return waiter.may_gather is not None and waiter.may_gather()
 
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""

@@ -142,6 +142,7 @@ class Publisher:
             deadline,
             "waiting for confirms",
             window.gives_up,
+            may_gather=window.is_ample,
         )
 
     def _raise_failures(self) -> None:

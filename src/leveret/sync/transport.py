@@ -64,6 +64,7 @@ class Core(Engine):
         operation: str,
         give_up: Callable[[Waiter], None] | None = None,
         reads: bool = True,
+        may_gather: Callable[[], bool] | None = None,
     ) -> None:
         """Wait for what `register` registers a waiter for; at once if it says there is no need.
 
@@ -73,6 +74,8 @@ class Core(Engine):
             operation: what is waited for, for the error.
             give_up: told the waiter if the wait ends otherwise than by its result.
             reads: whether the connection is read meanwhile, though a consumer be full.
+            may_gather: whether so much is still to come that the connection may be read a little
+                later, and more at once.
 
         Raises:
             DeadlineExceeded: it did not come in time.
@@ -80,6 +83,7 @@ class Core(Engine):
         if self._owned() or self._sending or self.reading > NOBODY:
             self._may_wait()
         waiter = make_waiter(self)
+        waiter.may_gather = may_gather
         try:
             with self.lock:
                 self.unanswered += 1

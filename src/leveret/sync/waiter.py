@@ -20,14 +20,16 @@ class Waiter:
 
     Attributes:
         done: whether the result is there.
+        may_gather: whether so much is still to come that it may be read a little later.
         value, error: the result; `error` is to be raised, if it is one.
         abandoned: nobody waits any more, or not yet: it is not counted as unanswered.
     """
 
-    __slots__ = ("_engine", "_lock", "abandoned", "done", "error", "value")
+    __slots__ = ("_engine", "_lock", "abandoned", "done", "error", "may_gather", "value")
 
     _engine: Leader
     _lock: threading.Lock | None
+    may_gather: Callable[[], bool] | None
     value: object
     error: BaseException | None
     abandoned: bool
@@ -86,5 +88,12 @@ class Waiter:
 make_waiter: Callable[[Leader], Waiter] = maker(
     Waiter,
     ("_engine",),
-    {"_lock": None, "value": None, "error": None, "abandoned": True, "done": False},
+    {
+        "_lock": None,
+        "may_gather": None,
+        "value": None,
+        "error": None,
+        "abandoned": True,
+        "done": False,
+    },
 )

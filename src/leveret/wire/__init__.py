@@ -10,6 +10,7 @@ from __future__ import annotations
 from .codec import (
     claim,
     confirm,
+    confirm_run,
     count_confirmed,
     deal,
     decode_frames,
@@ -255,6 +256,7 @@ __all__ = [
     "Unsettled",
     "claim",
     "confirm",
+    "confirm_run",
     "count_confirmed",
     "deal",
     "decode_frames",

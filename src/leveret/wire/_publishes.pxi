@@ -219,32 +219,84 @@ def queue_publish(
 
 # -- confirms -------------------------------------------------------------------------------------
 
+cdef int64_t confirm_between(
+    dict publications, int64_t number, int64_t last, object outcome, list settled
+) except -1:
+    """Confirm what is ordinary; the first number that is not, `last + 1` if there is none."""
+    cdef PyObject* found
+    cdef object publication
+    while number <= last:
+        key = number
+        found = PyDict_GetItemWithError(publications, key)
+        if found != NULL:
+            publication = <object>found
+            if (
+                type(publication) is not _publication_class
+                or get(publication, _at.returned) != <PyObject*>None
+            ):
+                return number
+            PyList_Append(settled, publication)
+            PyDict_DelItem(publications, key)
+            replace(publication, _at.outcome, outcome)
+        number += 1
+    return last + 1
+
+
 def confirm(publications, first, last, outcome, settled):
     """`pure.confirm`."""
     cdef int64_t number, end
-    cdef PyObject* found
-    cdef object publication
-    if not (
+    if (
         type(publications) is dict
         and type(settled) is list
         and as_size(first, &number)
         and as_size(last, &end)
     ):
-        return _publishing.confirm(publications, first, last, outcome, settled)
-    while number <= end:
-        key = number
-        found = PyDict_GetItemWithError(<dict>publications, key)
-        if found != NULL:
-            publication = <object>found
-            if type(publication) is not _publication_class:
-                return _publishing.confirm(publications, key, last, outcome, settled)
-            if get(publication, _at.returned) != <PyObject*>None:
-                return key
-            PyList_Append(<list>settled, publication)
-            PyDict_DelItem(<dict>publications, key)
-            replace(publication, _at.outcome, outcome)
-        number += 1
-    return end + 1
+        first = confirm_between(<dict>publications, number, end, outcome, <list>settled)
+        if first > end:
+            return first
+    return _publishing.confirm(publications, first, last, outcome, settled)
+
+
+def confirm_run(items, start, channel, publications, low, last, outcome, settled):
+    """`pure.confirm_run`."""
+    cdef int64_t position, number, lowest, end, tag, first
+    cdef object item
+    cdef PyObject* multiple
+    if not (
+        type(items) is list
+        and type(publications) is dict
+        and type(settled) is list
+        and as_size(start, &position)
+        and as_size(channel, &number)
+        and as_size(low, &lowest)
+        and as_size(last, &end)
+    ):
+        return _publishing.confirm_run(
+            items, start, channel, publications, low, last, outcome, settled
+        )
+    while position < PyList_GET_SIZE(items):
+        item = <object>PyList_GET_ITEM(items, position)
+        if type(item) is not BasicAck:
+            break
+        multiple = get(item, _ack_multiple)
+        if not (
+            as_size(<object>get(item, _ack_channel), &first)
+            and first == number
+            and as_size(<object>get(item, _ack_tag), &tag)
+            and 0 < tag <= end
+            and (is_true(multiple) or is_false(multiple))
+        ):
+            break
+        first = lowest if is_true(multiple) else tag
+        if (
+            tag >= first
+            and confirm_between(<dict>publications, first, tag, outcome, <list>settled) <= tag
+        ):
+            break
+        if tag >= lowest >= first:
+            lowest = tag + 1
+        position += 1
+    return position, lowest
 
 
 def count_confirmed(publications, window, confirmed):

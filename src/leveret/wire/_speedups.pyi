@@ -9,12 +9,14 @@ from .lanes import Lane, Unsettled
 from .making import maker as maker
 from .properties import Properties
 from .publishing import confirm as confirm
+from .publishing import confirm_run as confirm_run
 from .publishing import count_confirmed as count_confirmed
 from .publishing import queue_publish as queue_publish
 
 __all__ = [
     "claim",
     "confirm",
+    "confirm_run",
     "count_confirmed",
     "deal",
     "decode_frames",

@@ -55,6 +55,7 @@ from .properties import PROPERTY_NAMES, Properties
 __all__ = [
     "claim",
     "confirm",
+    "confirm_run",
     "count_confirmed",
     "deal",
     "decode_frames",

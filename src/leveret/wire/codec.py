@@ -16,6 +16,7 @@ __all__ = [
     "claim",
     "codec",
     "confirm",
+    "confirm_run",
     "count_confirmed",
     "deal",
     "decode_frames",
@@ -66,6 +67,7 @@ if codec == "compiled":
     from ._speedups import (
         claim,
         confirm,
+        confirm_run,
         count_confirmed,
         deal,
         decode_frames,
@@ -91,6 +93,7 @@ else:
     from .pure import (
         claim,
         confirm,
+        confirm_run,
         count_confirmed,
         deal,
         decode_frames,

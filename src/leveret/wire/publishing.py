@@ -6,9 +6,13 @@ What publications, their trackers and windows are, the upper layers say.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-__all__ = ["confirm", "count_confirmed", "queue_publish"]
+from .content import Item
+from .methods import BasicAck
+
+__all__ = ["confirm", "confirm_run", "count_confirmed", "queue_publish"]
 
 
 def queue_publish(
@@ -58,6 +62,44 @@ def confirm(
         publication.outcome = outcome
         settled.append(publication)
     return last + 1
+
+
+def confirm_run(
+    items: Sequence[Item],
+    start: int,
+    channel: int,
+    publications: dict[int, Any],
+    low: int,
+    last: int,
+    outcome: Any,
+    settled: list[Any],
+) -> tuple[int, int]:
+    """The acks of a channel from `start` on, as far as they follow each other.
+
+    Args:
+        publications, outcome, settled: as for `confirm`.
+        low: no publication has a lower number.
+        last: the highest number that was given.
+
+    Returns:
+        The position of the first item that is no such ack, or is to be looked at by the caller;
+        and the new `low`.
+    """
+    position = start
+    item: Any
+    for item in islice(items, start, None):
+        if item.__class__ is not BasicAck or item.channel != channel:
+            break
+        tag = item.delivery_tag
+        if not 0 < tag <= last:
+            break
+        first = low if item.multiple else tag
+        if tag >= first and confirm(publications, first, tag, outcome, settled) <= tag:
+            break
+        if tag >= low >= first:
+            low = tag + 1
+        position += 1
+    return position, low
 
 
 def count_confirmed(publications: Sequence[Any], window: Any, confirmed: Any) -> int:

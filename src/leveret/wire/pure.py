@@ -20,12 +20,13 @@ from .frames import decode_frames
 from .lanes import claim, deal, encode_acks, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
-from .publishing import confirm, count_confirmed, queue_publish
+from .publishing import confirm, confirm_run, count_confirmed, queue_publish
 from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
     "claim",
     "confirm",
+    "confirm_run",
     "count_confirmed",
     "deal",
     "decode_frames",

@@ -1,10 +1,7 @@
-"""A channel as the client sees it: requests and their replies, publishes and their confirms,
-consumers and their deliveries.
+"""A channel as the client sees it: publishes and their confirms, consumers and their deliveries.
 
-Replies come in the order of the requests, so the open requests are a queue; a request whose
-caller has gone away stays in it, and its reply is still taken by it alone. With RabbitMQ a few
-replies may be late (`blame.LATE`), and those to later requests come first. Frames of one channel
-leave in the order of the calls. Whom the broker blames where it closes the channel: see `blame`.
+Frames of one channel leave in the order of the calls. Requests and their replies: see `requesting`.
+Whom the broker blames where it closes the channel: see `blame`.
 """
 
 from __future__ import annotations
@@ -24,18 +21,16 @@ from ..exceptions import (
     channel_error,
 )
 from ..types import Buffer
-from .blame import LATE, Request, SentMethods, make_request, settled_tag
-from .channel import Channel
+from .blame import Request, settled_tag
 from .confirms import ConfirmTracker, Outcome, Publication, Unclaimed
 from .events import (
     ChannelClosed,
     ChannelFlow,
     ConsumerCancelled,
     Outcomes,
-    Reply,
-    make_reply,
 )
-from .replies import CONNECTION_CLASS, check_text
+from .replies import check_text
+from .requesting import REPLIES, RequestingChannel
 from .settle import SettleTracker
 from .states import ChannelState
 
@@ -45,27 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientChannel"]
 
 
-_OWN_FUNCTIONS = frozenset({wire.ChannelOpen, wire.ChannelClose}) | frozenset(
-    kind for key, kind in wire.METHODS.items() if key >> 16 == CONNECTION_CLASS
-)
-_REQUESTS = frozenset(kind for kind in wire.METHODS.values() if kind.replies) - _OWN_FUNCTIONS
-_WITH_NOWAIT = frozenset(kind for kind in _REQUESTS if kind.has_nowait)
-_REPLIES = frozenset(  # that are a frame each
-    reply for request in _REQUESTS for reply in request.replies if not reply.has_content
-)
-_TAGGED = (wire.BasicConsume, wire.BasicCancel)  # their replies name the consumer
-_NOTED = frozenset(  # see `_note`
-    {wire.ConfirmSelect, wire.TxSelect, wire.BasicRecover, wire.BasicQos}
-)
-_HEEDED = frozenset(  # see `_heed`
-    {wire.ChannelOpenOk, wire.BasicConsumeOk, wire.BasicCancelOk, wire.BasicRecoverOk}
-)
-
-
-_PLAIN = _REPLIES - _HEEDED
-
-
-class ClientChannel(Channel):
+class ClientChannel(RequestingChannel):
     """The client's end of a channel. Made by `Connection.open_channel`.
 
     Attributes:
@@ -81,9 +56,6 @@ class ClientChannel(Channel):
         "_last_exchange",
         "_last_routing_key",
         "_names_vary",
-        "_newly_unheeded",
-        "_sent",
-        "_unheeded",
         "confirms",
         "consumers",
         "flow_active",
@@ -94,23 +66,17 @@ class ClientChannel(Channel):
     OPEN: ClassVar = ChannelState.OPEN  # for `wire.queue_publish`
 
     def __init__(self, connection: Connection, number: int, token: object) -> None:
-        super().__init__(connection, number, ChannelState.OPENING)
-        self._sent = SentMethods()
+        super().__init__(connection, number, token)
         self._blamed_token: object = None
         self._last_exchange: str | None = None
         self._last_routing_key = ""
         self._names_vary = False  # whether all publishes had these names
-        # Consumers without acks that were cancelled without waiting: what still comes is dropped.
-        self._unheeded: set[str | None] = set()
-        self._newly_unheeded: list[str] = []
         self.consumers: dict[str | None, wire.Lane] = {}
         self.confirms: ConfirmTracker | None = None
         self.unsettled = SettleTracker(number, connection.acks)
         self.flow_active = True
         self.owner: Any = None
-        method = wire.ChannelOpen()
-        self._sent.requests.append(make_request(method, token, None, ()))
-        self._write(method.encode(number))
+        self._write(wire.ChannelOpen().encode(number))
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -126,43 +92,6 @@ class ClientChannel(Channel):
         acks = self.unsettled.take_acks()
         if acks and self.state is ChannelState.OPEN:
             self._connection.write(acks)
-
-    def send_request(self, method: wire.Method, token: object, owner: object = None) -> None:
-        """Send a method that has a reply; the reply becomes an `events.Reply` with `token`.
-
-        Args:
-            method: any but channel.open and channel.close.
-            token: the caller's, opaque.
-            owner: for basic.consume, what `Delivery.owner` will be.
-
-        Raises:
-            ChannelClosedError: the channel has ended.
-            EncodeError: an argument that its field cannot hold, or more than a frame holds;
-                nothing is sent.
-            LocalProtocolError: a method that gets no reply, for itself or for `nowait`.
-        """
-        if self.state is not ChannelState.OPEN:
-            self.check_open()
-        kind = method.__class__
-        if kind not in _REQUESTS or (kind in _WITH_NOWAIT and method.nowait):  # type: ignore[attr-defined]
-            if kind in _OWN_FUNCTIONS:
-                raise LocalProtocolError(f"{method.name} has a function of its own")
-            raise LocalProtocolError(f"{method!r} gets no reply: it is for send_method()")
-        connection, sent = self._connection, self._sent
-        piece = wire.encode_method(method, self.number, connection.limits.frame_max)
-        unheeded: Sequence[str] = ()
-        if self._newly_unheeded:
-            unheeded, self._newly_unheeded = self._newly_unheeded, []
-        request = make_request(method, token, owner, unheeded)
-        if sent.posted is not None:
-            sent.hand_over(request)
-        sent.requests.append(request)
-        if connection.acks.noted:
-            self.write_acks()
-        connection.out.append(piece)  # as `write`, without the call
-        connection.bytes_queued += len(piece)
-        if kind in _NOTED:
-            self._note(method)
 
     def send_method(self, method: wire.Method, owner: object = None) -> None:
         """Send a method that gets no reply: one with `nowait`, or recover-async.
@@ -394,7 +323,7 @@ class ClientChannel(Channel):
         if self.state is not ChannelState.OPEN or self.assembly is not None:
             return start
         first = items[start]
-        if first.__class__ in _REPLIES:
+        if first.__class__ in REPLIES:
             self.receive_reply(first)
             return start + 1
         if isinstance(first, wire.Delivery):
@@ -456,56 +385,6 @@ class ClientChannel(Channel):
         self._write(wire.ChannelFlowOk(method.active).encode(self.number))
         self._connection.emit(ChannelFlow(self.number, method.active))
 
-    def receive_reply(self, reply: wire.Method | wire.Content) -> None:
-        """The reply to one of the open requests. For the parts of this layer."""
-        kind = wire.BasicGetOk if isinstance(reply, wire.Content) else reply.__class__
-        requests = self._sent.requests
-        index: int | None = 0
-        if (
-            not requests
-            or kind not in (first := requests[0].method).replies
-            or first.__class__ in _TAGGED
-        ):
-            index = self._answered(kind, reply)
-        if index is None:
-            waited = requests[0].method.name if requests else "nothing"
-            raise RemoteProtocolError(
-                f"{kind.name} does not answer what was asked: {waited}",
-                reply_code=wire.ReplyCode.COMMAND_INVALID,
-                channel=self.number,
-                class_id=kind.class_id,
-                method_id=kind.method_id,
-            )
-        request = self._sent.replied(index) if index else requests.popleft()
-        if request.unheeded:
-            self._unheeded.difference_update(request.unheeded)
-        if kind in _HEEDED:
-            self._heed(request, reply)
-        self._connection.emit(make_reply(self.number, request.token, request.method, reply))
-
-    def take_reply(self, item: wire.Item, token: object) -> Reply | None:
-        """The item as the reply to the only open request, if that has this token, and nothing
-        changes with it; None otherwise, and nothing was done.
-        """
-        requests = self._sent.requests
-        if (
-            len(requests) != 1
-            or item.__class__ not in _PLAIN
-            or item.channel != self.number
-            or self.state is not ChannelState.OPEN
-            or self.assembly is not None
-        ):
-            return None
-        request = requests[0]
-        if (
-            request.token is not token
-            or request.unheeded
-            or item.__class__ not in request.method.replies
-        ):
-            return None
-        requests.clear()
-        return make_reply(self.number, token, request.method, item)
-
     def take_confirm(self, item: wire.Item, publication: Publication) -> Publication | None:
         """The only open publish, if it is this one and the item confirms it; None otherwise, and
         nothing was done.
@@ -532,20 +411,6 @@ class ClientChannel(Channel):
             self._remove_consumer(reply.consumer_tag)
         elif isinstance(reply, wire.BasicRecoverOk):
             self.unsettled.recovered()
-
-    def _answered(self, kind: type[wire.Method], reply: object) -> int | None:
-        """Which of the open requests a reply is for; None for none of them."""
-        for index, request in enumerate(self._sent.requests):
-            method = request.method
-            if kind in method.replies:
-                if not isinstance(method, _TAGGED):
-                    return index
-                tag = method.consumer_tag
-                if not tag or tag == getattr(reply, "consumer_tag", tag):
-                    return index
-            if not isinstance(method, LATE):
-                break
-        return None
 
     def _receive_content(self, content: wire.Content) -> None:
         if self.state is ChannelState.OPENING:

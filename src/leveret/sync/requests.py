@@ -27,6 +27,7 @@ from .waiter import Waiter, make_waiter
 __all__ = ["FLUSH_AT", "NO_REPLY", "Requester"]
 
 FLUSH_AT = 32768  # queued bytes that a publisher sends itself
+COMPILED = wire.CODEC == "compiled"
 NO_REPLY = protocol.Reply(0, None, wire.Method(), wire.Method())
 """Of a request that was not necessary."""
 
@@ -130,9 +131,12 @@ class Requester(Leader):
         message = (exchange, routing_key, raw_properties, body, mandatory, publication)
         waiter = make_waiter(self)
         try:
-            begun = self._exchange(
-                waiter, deadline, channel.take_confirm, publication, channel.send_publish, *message
-            )
+            send: Callable[..., int] = channel.send_publish
+            arguments: tuple[object, ...] = message
+            if COMPILED:
+                send, arguments = wire.queue_publish, (None, channel, *message)
+            take = channel.take_confirm
+            begun = self._exchange(waiter, deadline, take, publication, send, *arguments)
             if begun == _DONE:
                 return
             if begun == _NOT_BEGUN:
@@ -170,7 +174,7 @@ class Requester(Leader):
         deadline: Deadline,
         take: Callable[[wire.Item, Any], object],
         token: Waiter | BasePublication,
-        send: Callable[..., object],
+        send: Callable[..., Any],
         *arguments: object,
     ) -> int:
         """Send something and read the answer to it, where nobody else uses the connection.
@@ -180,12 +184,14 @@ class Requester(Leader):
         Args:
             take: gives the answer, if an item is that: see `Incoming.receive_only`.
             token: the publication whose outcome it is, or the waiter.
+            send: gives less than 0 where it has left everything as it was.
 
         Returns:
             _DONE: the waiter has its answer. _BEGUN: it is to be waited for, and this thread leads
             unless it was relieved. _NOT_BEGUN: nothing was done.
         """
         connection, stream, rests = self.protocol, self._stream, False
+        out = connection.out
         try:
             with self.lock:
                 now = time.monotonic()
@@ -197,24 +203,28 @@ class Requester(Leader):
                     or self._full
                     or self._encrypted
                     or stream.unsent
-                    or connection.out
+                    or out
                     or connection.bytes_sent != self._sent
                     or now < self._doze_until
                 ):
                     return _NOT_BEGUN
                 self.unanswered = 1
                 waiter.abandoned = False
-                send(*arguments)
+                queued = send(*arguments)
                 if token is not waiter:
+                    if queued < 0:
+                        waiter.abandon()
+                        return _NOT_BEGUN
                     token.waiters = [waiter]  # type: ignore[union-attr]
                 self._asking.add(waiter)
                 self._led_for = waiter
                 self.reading = self._sender = threading.get_ident()
                 self._sleeping = True  # before looking for what else is queued
-                if connection.bytes_queued - self._sent > protocol.JOINED:
+                if len(out) != 1 or connection.acks.noted or len(out[0]) > protocol.JOINED:
                     return _BEGUN
                 self._sending = True
-                data = connection.data_to_send()
+                data: Any = out.pop()  # as `data_to_send`, without the call
+                connection.bytes_sent = connection.bytes_queued
                 self._sent = connection.bytes_sent
                 self._gather_until = now + leading.GATHER
                 self._streak = 0
@@ -223,10 +233,15 @@ class Requester(Leader):
                     at = self._deadline = connection.next_deadline()
                 if at is None or deadline.at < at:
                     at = deadline.at
-            sent = stream.send(data)
-            self._sending = False
-            if not sent:
+            try:
+                sent = self._send_some(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            if sent != len(data):
+                stream.unsent = [memoryview(data)[sent:]]
+                self._sending = False
                 return _BEGUN
+            self._sending = False
             self._resting = rests = True
             readiness = self._readiness
             ready = readiness.wait(READ, at - now if at > now else 0.0)

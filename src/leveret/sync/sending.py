@@ -60,6 +60,7 @@ class Sender(BaseCore):
         "_aborted",
         "_encrypted",
         "_owned",
+        "_send_some",
         "_sender",
         "_sending",
         "_streak",
@@ -76,6 +77,7 @@ class Sender(BaseCore):
         self._owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self._stream = stream
         self._encrypted = stream.encrypted
+        self._send_some = stream.send_some
         self._sending = False
         self._sender = 0  # the thread that has set it
         self._streak = 0  # reads that brought many deliveries, and nothing but acks was sent

@@ -52,6 +52,8 @@ class Stream:
         #: What has come, at most so many bytes; empty at the end of the stream. Raises
         #: `BlockingIOError` where nothing is there now, `OSError` where the connection is broken.
         self.receive: Callable[[int], bytes] = sock.recv if tls is None else self._receive
+        #: Not for TLS: send what the socket takes now, and say how many bytes. Raises as `receive`.
+        self.send_some: Callable[[bytes], int] = sock.send
 
     def fileno(self) -> int:
         """The socket's file descriptor."""

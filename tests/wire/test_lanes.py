@@ -43,7 +43,7 @@ class Box(wire.Inbox):
 
     def __init__(self, check_at: int = 2**62) -> None:
         self.deliveries: deque[Any] = deque()
-        self.waiters: deque[Any] = deque()
+        self.waiters: list[Any] | None = None
         self.check_at = check_at
         self.ended = False
         self.received: list[Any] = []
@@ -236,7 +236,7 @@ def test_each_delivery_into_its_inbox():
 def test_what_an_inbox_looks_at_itself():
     full, ended, awaited, plain = Box(check_at=3), Box(), Box(), Box()
     ended.ended = True
-    awaited.waiters.append("a waiter")
+    awaited.waiters = ["a waiter"]
     deliveries = owned(full, ended, full, awaited, plain, full, full)
     wire.deal(deliveries)
     assert list(full.deliveries) == [deliveries[0], deliveries[2]]

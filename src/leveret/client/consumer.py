@@ -42,7 +42,7 @@ class Subscription(wire.Inbox):
         consumer_tag: empty until the broker has named it.
         no_ack: whether deliveries need no settling.
         deliveries: received and not taken yet.
-        waiters: those who wait for a delivery.
+        waiters: those who wait for a delivery; None where nobody does.
         ended: no delivery comes any more; `error` says why, None for a cancel by the user.
         on_cancel: called once with `error` when it ends otherwise than by the user's cancel.
         full: the transport was asked to stop reading.
@@ -71,7 +71,7 @@ class Subscription(wire.Inbox):
         self.consumer_tag = ""
         self.no_ack = no_ack
         self.deliveries: deque[Delivery] = deque()
-        self.waiters: deque[Waiter] = deque()
+        self.waiters: list[Waiter] | None = None
         self.ended = False
         self.error: LeveretError | None = None
         self.on_cancel: Callable[[LeveretError | None], object] | None = None
@@ -95,11 +95,16 @@ class Subscription(wire.Inbox):
             self.give_back(deliveries)
             return
         self.deliveries.extend(deliveries)
-        if self.waiters:
-            for _ in range(min(len(self.waiters), len(deliveries))):
-                self.waiters.popleft().set_result(None)
+        if self.waiters is not None:
+            self._wake(len(deliveries))
         if len(self.deliveries) >= self.check_at:
             self._check_room()
+
+    def _wake(self, count: int) -> None:
+        waiters = self.waiters or []
+        for waiter in waiters[:count]:
+            waiter.set_result(None)
+        self.waiters = waiters[count:] or None
 
     def _check_room(self) -> None:
         waiting = list(self.deliveries)  # a copy: they are taken without a lock
@@ -161,8 +166,8 @@ class Subscription(wire.Inbox):
         if self.full:
             self.full = False
             self.channel.core.unpause_receiving(self)
-        while self.waiters:
-            self.waiters.popleft().set_result(None)
+        if self.waiters is not None:
+            self._wake(len(self.waiters))
 
     def cancelled(self) -> None:
         """cancel-ok: give back what nobody has taken. Without acks it stays to be taken."""
@@ -193,15 +198,21 @@ class Subscription(wire.Inbox):
             return False
         if self.check_at != NEVER:
             self.check_at = FIRST_CHECK
-        self.waiters.append(waiter)
+        if self.waiters is None:
+            self.waiters = [waiter]
+        else:
+            self.waiters.append(waiter)
         return True
 
     def gives_up(self, waiter: Waiter) -> None:
         """A waiter has gone: if it was woken already, the next one takes what woke it."""
+        if self.waiters is None:
+            return
         if waiter in self.waiters:
             self.waiters.remove(waiter)
-        elif self.deliveries and self.waiters:
-            self.waiters.popleft().set_result(None)
+            self.waiters = self.waiters or None
+        elif self.deliveries:
+            self._wake(1)
 
     # -- the owner of deliveries -----------------------------------------------------------
 

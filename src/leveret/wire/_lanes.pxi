@@ -267,8 +267,7 @@ def deal(deliveries):
             and waiting != NULL
             and type(<object>waiting) is _deque
             and waiters != NULL
-            and type(<object>waiters) is _deque
-            and not PyObject_Size(<object>waiters)
+            and <object>waiters is None
             and slot_number(owner, _inbox_check_at, &check_at)
             and <uint64_t>PyObject_Size(<object>waiting) + 1 < check_at
         ):
@@ -296,7 +295,6 @@ cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kin
             if owner != NULL and type(<object>owner) is _inbox_class:
                 prefetch(get(<object>owner, _inbox_deliveries), 0)
                 prefetch(get(<object>owner, _inbox_deliveries), 64)
-                prefetch(get(<object>owner, _inbox_waiters), 0)
 
 
 # -- acks -----------------------------------------------------------------------------------------

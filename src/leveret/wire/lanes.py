@@ -79,7 +79,7 @@ class Inbox:
 
     Attributes:
         deliveries: received and not taken yet.
-        waiters: those who wait for a delivery.
+        waiters: those who wait for a delivery; None where nobody does.
         check_at: how many deliveries want a look.
         ended: nobody takes them any more.
     """
@@ -89,7 +89,7 @@ class Inbox:
     check_at: int
     deliveries: deque[Any]
     ended: bool
-    waiters: deque[Any]
+    waiters: list[Any] | None
 
     def receive(self, deliveries: list[Any]) -> None:
         """Take deliveries, whatever the state."""
@@ -146,7 +146,7 @@ def deal(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         owner: Any = delivery.owner
         waiting = owner.deliveries
-        if owner.ended or owner.waiters or len(waiting) + 1 >= owner.check_at:
+        if owner.ended or owner.waiters is not None or len(waiting) + 1 >= owner.check_at:
             owner.receive([delivery])
         else:
             waiting.append(delivery)

@@ -12,15 +12,20 @@ Whatever is out of the ordinary is left to that layer.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
+from .constants import FRAME_END
 from .content import Delivery, Item
-from .encoders import encode_ack
+from .methods import BasicAck
 
 __all__ = ["Inbox", "Lane", "Unsettled", "claim", "deal", "encode_acks", "settle"]
+
+_ACK: Final = BasicAck.key
+_pack = struct.Struct(">BHIIQ?B").pack  # a basic.ack, as in `encoders`
 
 
 class Unsettled:
@@ -205,6 +210,7 @@ def encode_acks(touched: Sequence[Unsettled]) -> bytes:
     for unsettled in touched:
         count = unsettled.count
         if count:
-            frames.append(encode_ack(unsettled.channel, unsettled.front, count > 1))
+            many = count > 1
+            frames.append(_pack(1, unsettled.channel, 13, _ACK, unsettled.front, many, FRAME_END))
             unsettled.count = 0
     return b"".join(frames)

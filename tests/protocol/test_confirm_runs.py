@@ -62,7 +62,7 @@ def publications_are_known() -> None:
     """The compiled functions know the class of the publications that were sent."""
     channel = Pair().open().confirming()
     made = make_publication(None, "", "q", b"", True, None)
-    wire.queue_publish(None, channel, "", "q", b"\0\0", b"", True, made)
+    ways[-1].queue_publish(None, channel, "", "q", b"\0\0", b"", True, made)
 
 
 @pytest.mark.parametrize("way", ways, ids=lambda way: way.__name__.split(".")[-1])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -213,6 +215,35 @@ def test_what_a_signal_handler_raises(asking: Asking, kind: type[BaseException])
     assert asking.ask() == begun + 2
     asking.answers.held = 1
     assert asking.ask() == begun + 3
+
+
+class Interrupted(deque[Any]):
+    """The open requests of a channel; a signal comes where one is added."""
+
+    def append(self, request: Any) -> None:
+        super().append(request)
+        signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt, TimeoutError])
+def test_what_a_signal_handler_raises_halfway(asking: Asking, kind: type[BaseException]) -> None:
+    """A request that is noted and was never sent would take the reply to another one."""
+    core = asking.core
+
+    def handle(*_: object) -> None:
+        assert core.lock._is_owned()  # type: ignore[attr-defined]
+        raise kind("raised by a handler")
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        asking.channel.protocol._sent.requests = Interrupted()
+        with pytest.raises(kind, match="raised by a handler"):
+            asking.ask()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
+        asking.ask()
+    assert not core.unanswered
 
 
 def test_a_signal_handler_that_asks(asking: Asking) -> None:

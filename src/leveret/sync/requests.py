@@ -194,45 +194,49 @@ class Requester(Leader):
         out = connection.out
         try:
             with self.lock:
-                now = time.monotonic()
-                if (
-                    self.reading
-                    or self.unanswered
-                    or self._sending
-                    or self._work
-                    or self._full
-                    or self._encrypted
-                    or stream.unsent
-                    or out
-                    or connection.bytes_sent != self._sent
-                    or now < self._doze_until
-                ):
-                    return _NOT_BEGUN
-                self.unanswered = 1
-                waiter.abandoned = False
-                queued = send(*arguments)
-                if token is not waiter:
-                    if queued < 0:
-                        waiter.abandon()
+                try:
+                    now = time.monotonic()
+                    if (
+                        self.reading
+                        or self.unanswered
+                        or self._sending
+                        or self._work
+                        or self._full
+                        or self._encrypted
+                        or stream.unsent
+                        or out
+                        or connection.bytes_sent != self._sent
+                        or now < self._doze_until
+                    ):
                         return _NOT_BEGUN
-                    token.waiters = [waiter]  # type: ignore[union-attr]
-                self._asking.add(waiter)
-                self._led_for = waiter
-                self.reading = self._sender = threading.get_ident()
-                self._sleeping = True  # before looking for what else is queued
-                if len(out) != 1 or connection.acks.noted or len(out[0]) > protocol.JOINED:
-                    return _BEGUN
-                self._sending = True
-                data: Any = out.pop()  # as `data_to_send`, without the call
-                connection.bytes_sent = connection.bytes_queued
-                self._sent = connection.bytes_sent
-                self._gather_until = now + leading.GATHER
-                self._streak = 0
-                at = self._deadline
-                if at is None:
-                    at = self._deadline = connection.next_deadline()
-                if at is None or deadline.at < at:
-                    at = deadline.at
+                    self.unanswered = 1
+                    waiter.abandoned = False
+                    queued = send(*arguments)
+                    if token is not waiter:
+                        if queued < 0:
+                            waiter.abandon()
+                            return _NOT_BEGUN
+                        token.waiters = [waiter]  # type: ignore[union-attr]
+                    self._asking.add(waiter)
+                    self._led_for = waiter
+                    self.reading = self._sender = threading.get_ident()
+                    self._sleeping = True  # before looking for what else is queued
+                    if len(out) != 1 or connection.acks.noted or len(out[0]) > protocol.JOINED:
+                        return _BEGUN
+                    self._sending = True
+                    data: Any = out.pop()  # as `data_to_send`, without the call
+                    connection.bytes_sent = connection.bytes_queued
+                    self._sent = connection.bytes_sent
+                    self._gather_until = now + leading.GATHER
+                    self._streak = 0
+                    at = self._deadline
+                    if at is None:
+                        at = self._deadline = connection.next_deadline()
+                    if at is None or deadline.at < at:
+                        at = deadline.at
+                except BaseException as error:  # of the socket there is none here
+                    self._interrupted(error)
+                    raise
             try:
                 sent = self._send_some(data)
             except (BlockingIOError, InterruptedError):

@@ -139,3 +139,19 @@ def test_confirm_run(states: list[str], runs: list[tuple[int, bool, int]]) -> No
 
 
 ODD = ("returned", "unclaimed")
+
+
+@pytest.mark.parametrize("way", ways)
+@pytest.mark.parametrize("slot", ["channel", "delivery_tag", "multiple"])
+def test_an_ack_with_an_empty_slot(way: Any, slot: str) -> None:
+    """It is no such ack, or an error: read it is not, which would be the end of the process."""
+    ack = wire.BasicAck(1)
+    ack.channel = 1
+    object.__delattr__(ack, slot)
+    open_ones = {1: publication("plain", 1)}
+    try:
+        position, _ = way.confirm_run([ack], 0, 1, open_ones, 1, 1, Outcome.CONFIRMED, [])
+    except AttributeError:
+        position = 0
+    assert position == 0
+    assert list(open_ones) == [1]

@@ -120,6 +120,71 @@ def test_what_is_left_to_the_caller(pair: Pair) -> None:
         pair.channel().send_publish("a" * 256, *MESSAGE[1:])
 
 
+def parts(channel: ClientChannel, publication: BasePublication) -> dict[str, Any]:
+    """The objects of a publish whose slots the compiled step reads."""
+    connection = channel._connection
+    return {
+        "channel": channel,
+        "connection": connection,
+        "limits": connection.limits,
+        "acks": connection.acks,
+        "tracker": channel.confirms,
+        "publication": publication,
+        "window": publication.window,
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "slot"),
+    [
+        ("channel", "state"),
+        ("channel", "number"),
+        ("channel", "_connection"),
+        ("channel", "confirms"),
+        ("connection", "out"),
+        ("connection", "bytes_queued"),
+        ("connection", "bytes_sent"),
+        ("connection", "limits"),
+        ("connection", "acks"),
+        ("limits", "frame_max"),
+        ("acks", "noted"),
+        ("tracker", "_tag"),
+        ("tracker", "_open"),
+        ("publication", "window"),
+        ("window", "in_flight"),
+    ],
+)
+@pytest.mark.usefixtures("in_one_step")
+def test_an_empty_slot_is_left_to_the_caller(pair: Pair, part: str, slot: str) -> None:
+    """Not read, which would be the end of the process; and nothing was done."""
+    pair.open()
+    channel = pair.confirming()
+    publication = make_publication(None, "", "q", b"", False, Window(1))
+    before = pair.client.bytes_queued
+    found = parts(channel, publication)[part]
+    value = getattr(found, slot)
+    object.__delattr__(found, slot)
+    assert wire.queue_publish(None, channel, *MESSAGE[:5], publication) < 0
+    object.__setattr__(found, slot, value)
+    assert pair.client.bytes_queued == before
+    assert not publication.delivery_tag
+    assert wire.queue_publish(None, channel, *MESSAGE[:5], publication) > 0
+
+
+@pytest.mark.usefixtures("in_one_step")
+def test_a_class_that_lacks_a_slot_leaves_the_usual_way(pair: Pair) -> None:
+    class Other:
+        __slots__ = ("other", "state", "number", "_connection", "confirms")
+
+    pair.open()
+    channel = pair.confirming()
+    for other in (Other(), None):
+        with pytest.raises(AttributeError):
+            wire.queue_publish(None, other, *MESSAGE)
+    publication = make_publication(None, "", "q", b"", False, None)
+    assert wire.queue_publish(None, channel, *MESSAGE[:5], publication) > 0
+
+
 def test_threads_that_publish_at_the_same_time(pair: Pair) -> None:
     """Each publish has a number of its own, and they leave in the order of their numbers."""
     pair.open()

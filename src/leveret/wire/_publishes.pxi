@@ -43,51 +43,62 @@ cdef object _window_class = None
 
 
 cdef int look_at_channel(object kind) except -1:
-    global _channel_class, _is_open
-    _at.state = slot_offset(kind, "state")
-    _at.number = slot_offset(kind, "number")
-    _at.connection = slot_offset(kind, "_connection")
-    _at.confirms = slot_offset(kind, "confirms")
-    _at.last_exchange = slot_offset(kind, "_last_exchange")
-    _at.last_routing_key = slot_offset(kind, "_last_routing_key")
-    _at.names_vary = slot_offset(kind, "_names_vary")
+    global _at, _channel_class, _is_open
+    cdef Publishing at = _at  # all offsets of a class, or none
+    at.state = slot_offset(kind, "state")
+    at.number = slot_offset(kind, "number")
+    at.connection = slot_offset(kind, "_connection")
+    at.confirms = slot_offset(kind, "confirms")
+    at.last_exchange = slot_offset(kind, "_last_exchange")
+    at.last_routing_key = slot_offset(kind, "_last_routing_key")
+    at.names_vary = slot_offset(kind, "_names_vary")
     _is_open = kind.OPEN
+    _at = at
     _channel_class = kind
     return 0
 
 
 cdef int look_at_connection(object connection) except -1:
-    global _connection_class, _limits_class, _acks_class
+    global _at, _connection_class, _limits_class, _acks_class
+    cdef Publishing at = _at
     kind = type(connection)
-    _at.out = slot_offset(kind, "out")
-    _at.bytes_queued = slot_offset(kind, "bytes_queued")
-    _at.bytes_sent = slot_offset(kind, "bytes_sent")
-    _at.limits = slot_offset(kind, "limits")
-    _at.acks = slot_offset(kind, "acks")
-    _limits_class = type(connection.limits)
-    _at.frame_max = slot_offset(_limits_class, "frame_max")
-    _acks_class = type(connection.acks)
-    _at.noted = slot_offset(_acks_class, "noted")
+    limits = type(connection.limits)
+    acks = type(connection.acks)
+    at.out = slot_offset(kind, "out")
+    at.bytes_queued = slot_offset(kind, "bytes_queued")
+    at.bytes_sent = slot_offset(kind, "bytes_sent")
+    at.limits = slot_offset(kind, "limits")
+    at.acks = slot_offset(kind, "acks")
+    at.frame_max = slot_offset(limits, "frame_max")
+    at.noted = slot_offset(acks, "noted")
+    _at = at
+    _limits_class = limits
+    _acks_class = acks
     _connection_class = kind
     return 0
 
 
 cdef int look_at_publication(object confirms, object publication) except -1:
-    global _tracker_class, _publication_class, _window_class
-    _tracker_class = type(confirms)
-    _at.tag = slot_offset(_tracker_class, "_tag")
-    _at.open = slot_offset(_tracker_class, "_open")
+    global _at, _tracker_class, _publication_class, _window_class
+    cdef Publishing at = _at
+    tracker = type(confirms)
+    window = _window_class
+    at.tag = slot_offset(tracker, "_tag")
+    at.open = slot_offset(tracker, "_open")
     kind = type(publication)
-    _at.delivery_tag = slot_offset(kind, "delivery_tag")
-    _at.position = slot_offset(kind, "position")
-    _at.raw_properties = slot_offset(kind, "raw_properties")
-    _at.outcome = slot_offset(kind, "outcome")
-    _at.returned = slot_offset(kind, "returned")
-    _at.waiters = slot_offset(kind, "waiters")
-    _at.window = slot_offset(kind, "window")
+    at.delivery_tag = slot_offset(kind, "delivery_tag")
+    at.position = slot_offset(kind, "position")
+    at.raw_properties = slot_offset(kind, "raw_properties")
+    at.outcome = slot_offset(kind, "outcome")
+    at.returned = slot_offset(kind, "returned")
+    at.waiters = slot_offset(kind, "waiters")
+    at.window = slot_offset(kind, "window")
     if publication.window is not None:
-        _window_class = type(publication.window)
-        _at.in_flight = slot_offset(_window_class, "in_flight")
+        window = type(publication.window)
+        at.in_flight = slot_offset(window, "in_flight")
+    _at = at
+    _tracker_class = tracker
+    _window_class = window
     _publication_class = kind
     return 0
 
@@ -97,13 +108,27 @@ cdef inline bint is_text(object value, PyObject* other) except -1:
     return <PyObject*>value == other or (other != NULL and value == <object>other)
 
 
+cdef inline bint slot_size(PyObject* self, Py_ssize_t offset, int64_t* size) noexcept:
+    """Whether the slot has an ordinary int, as `as_size` says it."""
+    cdef PyObject* value = get(<object>self, offset)
+    return value != NULL and as_size(<object>value, size)
+
+
 cdef inline int number_publish(
-    object confirms, object publication, object position, object raw_properties
+    object confirms,
+    object publication,
+    object position,
+    object raw_properties,
+    int64_t tag,
+    int64_t in_flight,
 ) except -1:
-    """Give a publish its number, its position and its place among the open ones."""
-    cdef uint64_t tag
+    """Give a publish its number, its position and its place among the open ones.
+
+    Args:
+        tag: of the last one.
+        in_flight: how many of its window are open.
+    """
     cdef PyObject* window = get(publication, _at.window)
-    as_unsigned(<object>get(confirms, _at.tag), &tag)
     number = tag + 1
     PyDict_SetItem(<dict>get(confirms, _at.open), number, publication)
     replace(confirms, _at.tag, number)
@@ -111,13 +136,14 @@ cdef inline int number_publish(
     replace(publication, _at.position, position)
     replace(publication, _at.raw_properties, raw_properties)
     if <object>window is not None:
-        as_unsigned(<object>get(<object>window, _at.in_flight), &tag)
-        replace(<object>window, _at.in_flight, tag + 1)
+        replace(<object>window, _at.in_flight, in_flight + 1)
     return 0
 
 
-cdef inline bint is_countable(object confirms, object publication) except -1:
-    """Whether a publish and its tracker are of the ordinary kind."""
+cdef inline bint is_countable(
+    object confirms, object publication, int64_t* tag, int64_t* in_flight
+) except -1:
+    """Whether a publish and its tracker are of the ordinary kind; what `number_publish` takes."""
     cdef PyObject* value
     if publication is None or confirms is None:
         return publication is confirms
@@ -126,10 +152,17 @@ cdef inline bint is_countable(object confirms, object publication) except -1:
     value = get(publication, _at.window)
     if value == NULL:
         return False
-    if <object>value is not None and type(<object>value) is not _window_class:
-        look_at_publication(confirms, publication)
+    if <object>value is not None:
+        if type(<object>value) is not _window_class:
+            look_at_publication(confirms, publication)
+        if not slot_size(value, _at.in_flight, in_flight):
+            return False
     value = get(confirms, _at.open)
-    return value != NULL and type(<object>value) is dict
+    return (
+        value != NULL
+        and type(<object>value) is dict
+        and slot_size(<PyObject*>confirms, _at.tag, tag)
+    )
 
 
 cdef int64_t ordinary_publish(
@@ -143,39 +176,55 @@ cdef int64_t ordinary_publish(
 ) except -2:
     """`queue_publish`, where nobody else is at it."""
     cdef int64_t queued, sent
+    cdef int64_t tag = 0
+    cdef int64_t in_flight = 0
     cdef object connection, confirms, encoded
-    cdef PyObject* value
-    if get(channel, _at.state) != <PyObject*>_is_open:
+    cdef PyObject* number = get(channel, _at.number)
+    cdef PyObject* tracker = get(channel, _at.confirms)
+    cdef PyObject* value = get(channel, _at.connection)
+    if (
+        get(channel, _at.state) != <PyObject*>_is_open
+        or number == NULL
+        or tracker == NULL
+        or value == NULL
+    ):
         return -1
-    connection = <object>get(channel, _at.connection)
+    connection = <object>value
     if type(connection) is not _connection_class:
         look_at_connection(connection)
     value = get(connection, _at.acks)
-    if type(<object>value) is not _acks_class or not is_false(get(<object>value, _at.noted)):
+    if (
+        value == NULL
+        or type(<object>value) is not _acks_class
+        or not is_false(get(<object>value, _at.noted))
+    ):
         return -1
-    confirms = <object>get(channel, _at.confirms)
-    if not is_countable(confirms, publication):
+    confirms = <object>tracker
+    if not is_countable(confirms, publication, &tag, &in_flight):
         return -1
     value = get(connection, _at.limits)
-    if type(<object>value) is not _limits_class:
+    if value == NULL or type(<object>value) is not _limits_class:
+        return -1
+    value = get(<object>value, _at.frame_max)
+    if value == NULL:
         return -1
     encoded = ordinary_encoded_publish(
-        <object>get(channel, _at.number),
+        <object>number,
         exchange,
         routing_key,
         mandatory,
         False,
         raw_properties,
         body,
-        <object>get(<object>value, _at.frame_max),
+        <object>value,
     )
     value = get(connection, _at.out)
     if (
         encoded is None
         or value == NULL
         or type(<object>value) is not list
-        or not as_size(<object>get(connection, _at.bytes_queued), &queued)
-        or not as_size(<object>get(connection, _at.bytes_sent), &sent)
+        or not slot_size(<PyObject*>connection, _at.bytes_queued, &queued)
+        or not slot_size(<PyObject*>connection, _at.bytes_sent, &sent)
     ):
         return -1
     PyList_Append(<list>value, encoded)
@@ -187,12 +236,14 @@ cdef int64_t ordinary_publish(
         and is_text(exchange, get(channel, _at.last_exchange))
     ):
         replace(
-            channel, _at.names_vary, <object>get(channel, _at.last_exchange) is not None
+            channel,
+            _at.names_vary,
+            get(channel, _at.last_exchange) != <PyObject*>None,
         )
         replace(channel, _at.last_exchange, exchange)
         replace(channel, _at.last_routing_key, routing_key)
     if publication is not None:
-        number_publish(confirms, publication, position, raw_properties)
+        number_publish(confirms, publication, position, raw_properties, tag, in_flight)
     return queued - sent
 
 
@@ -280,9 +331,9 @@ def confirm_run(items, start, channel, publications, low, last, outcome, settled
             break
         multiple = get(item, _ack_multiple)
         if not (
-            as_size(<object>get(item, _ack_channel), &first)
+            slot_size(<PyObject*>item, _ack_channel, &first)
             and first == number
-            and as_size(<object>get(item, _ack_tag), &tag)
+            and slot_size(<PyObject*>item, _ack_tag, &tag)
             and 0 < tag <= end
             and (is_true(multiple) or is_false(multiple))
         ):

@@ -174,7 +174,7 @@ def test_an_empty_slot_is_left_to_the_caller(pair: Pair, part: str, slot: str) -
 @pytest.mark.usefixtures("in_one_step")
 def test_a_class_that_lacks_a_slot_leaves_the_usual_way(pair: Pair) -> None:
     class Other:
-        __slots__ = ("other", "state", "number", "_connection", "confirms")
+        __slots__ = ("_connection", "confirms", "number", "other", "state")
 
     pair.open()
     channel = pair.confirming()

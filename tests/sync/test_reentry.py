@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -142,6 +143,50 @@ def test_a_refused_signal_handler_that_lets_it_through_ends_the_connection(
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert "in the middle of an operation" in str(connection.close_reason)
+
+
+class Dropped:
+    """Asks the broker when it is collected."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self.ask = ask
+        self.told = Signal()
+
+    def __del__(self) -> None:
+        try:
+            self.ask()
+        except Exception as error:
+            self.told(error)
+        else:
+            self.told(None)
+
+
+@pytest.mark.parametrize("wait", ["declare", "publish", "confirms"])
+def test_what_the_io_thread_collects_does_not_wait(channel: leveret.Channel, wait: str) -> None:
+    """It would wait for itself, and everybody else for it."""
+    queue = channel.queue_declare(exclusive=True).queue
+    waits: dict[str, Callable[[], object]] = {
+        "declare": lambda: channel.queue_declare(queue, passive=True),
+        "publish": lambda: channel.publish(b"", routing_key=queue),
+        "confirms": channel.wait_for_confirms,
+    }
+    dropped = [Dropped(waits[wait])]
+    told = dropped[0].told
+    core: Any = channel.core
+    turn = core.turn
+
+    def collecting(ready: int) -> Any:
+        dropped.clear()
+        return turn(ready)
+
+    core.turn = collecting
+    try:
+        core.wake()
+        (error,) = told.next()
+        assert isinstance(error, LocalProtocolError)
+    finally:
+        del core.turn
+    assert channel.queue_declare(queue, passive=True).queue == queue
 
 
 def test_a_signal_handler_while_its_thread_waits(channel: leveret.Channel) -> None:

@@ -31,10 +31,11 @@ leaves doubt about bytes or about the protocol's state, the connection ends (`_i
 It may also use the connection. Where its thread is between two steps of an operation, that is
 refused (`ReenteredError`): every operation of a user's thread asks `_owned` first, which is why the
 lock is a recursive one, although it is never taken twice on purpose. So it is for `__del__`
-methods, which the garbage collector calls anywhere. A thread that leads and has come to rest may
-be interrupted by an operation that waits: that one leads in its place, and then wakes it. A handler
-that takes long would hold up everybody: where what has come is not read, the I/O thread takes the
-lead away (`_relieve`), and the one that is relieved finds that out before it reads again.
+methods, which the garbage collector calls anywhere; in the I/O thread they may not wait at all,
+for nobody would read. A thread that leads and has come to rest may be interrupted by an operation
+that waits: that one leads in its place, and then wakes it. A handler that takes long would hold up
+everybody: where what has come is not read, the I/O thread takes the lead away (`_relieve`), and
+the one that is relieved finds that out before it reads again.
 
 User code runs on none of these threads: callbacks have a thread of their own.
 """
@@ -118,6 +119,7 @@ class Engine(Requester):
         """Begin the handshake."""
         self.protocol.initiate(time.monotonic())
         self._thread.start()
+        self._io_number = self._thread.ident or 0
 
     def turn(self, ready: int) -> tuple[int | None, float | None]:
         """One turn of the I/O thread.
@@ -253,6 +255,7 @@ class Engine(Requester):
             for readiness in (self._readiness, *left):
                 readiness.close()
             CORES.pop(id(self), None)
+            self._io_number = 0  # another thread may get it
 
     def _tell_the_forgotten(self) -> None:
         """At the end: what somebody waits for may have been lost where a signal handler raised."""
@@ -309,6 +312,7 @@ class Engine(Requester):
         self.lock = reentrant_lock()
         self._owned = self.lock._is_owned  # type: ignore[attr-defined]
         self._sending = False
+        self._io_number = 0  # there it may be another thread's
         self._stream.abandon()
         for readiness in (self._readiness, *self._left):
             readiness.close()

@@ -47,6 +47,7 @@ class Leader(Receiver):
         "_full",
         "_gather_until",
         "_gathers",
+        "_io_number",
         "_leads",
         "_led_for",
         "_left",
@@ -72,6 +73,7 @@ class Leader(Receiver):
         self._led_for: Waiter | None = None  # for whom a caller reads
         self._resting = False  # it is where it may be interrupted
         self._relieves = False  # the I/O thread is about to take the lead away
+        self._io_number = 0  # the I/O thread's
         self._leads = 0  # how often callers have led
         self._called_back = False  # the I/O thread wants to know when the one that leads ends
         self._baton = Baton()
@@ -348,11 +350,11 @@ class Leader(Receiver):
 
     def _may_wait(self) -> None:
         """Raise where this thread would wait for itself."""
-        if self._owned():
+        here = threading.get_ident()
+        if (
+            self._owned()
+            or here == self._io_number  # who would read?
+            or (self._sending and self._sender == here)
+            or (self.reading == here and not self._resting)
+        ):
             raise ReenteredError
-        if self._sending or self.reading > NOBODY:
-            here = threading.get_ident()
-            if (self._sending and self._sender == here) or (
-                self.reading == here and not self._resting
-            ):
-                raise ReenteredError

@@ -65,8 +65,7 @@ class Requester(Leader):
         Returns:
             The reply; `NO_REPLY` where there was no need.
         """
-        if self._owned() or self._sending or self.reading > NOBODY:
-            self._may_wait()
+        self._may_wait()
         if timeout is None:
             deadline = make_deadline(self._timeout, time.monotonic() + self._timeout)
         else:
@@ -126,8 +125,7 @@ class Requester(Leader):
             LeveretError: before the publication has its number: nothing was sent; after that:
                 there is no outcome.
         """
-        if self._owned() or self._sending or self.reading > NOBODY:
-            self._may_wait()
+        self._may_wait()
         message = (exchange, routing_key, raw_properties, body, mandatory, publication)
         waiter = make_waiter(self)
         try:

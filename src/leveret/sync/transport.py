@@ -80,8 +80,7 @@ class Core(Engine):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
-        if self._owned() or self._sending or self.reading > NOBODY:
-            self._may_wait()
+        self._may_wait()
         waiter = make_waiter(self)
         waiter.may_gather = may_gather
         try:

@@ -246,6 +246,7 @@ class Leader(Receiver):
                 if self._led_for is led_for:
                     if self._work and not waiter.done:  # the interrupted one is relieved
                         self._leave_readiness()
+                        self._resting = self._sleeping = False  # before somebody else leads
                         self._led_for, self.reading = None, NOBODY
                         relieved = True
                     else:
@@ -256,7 +257,6 @@ class Leader(Receiver):
 
     def led(self) -> None:
         """After leading: have the I/O thread come, if it is needed before its next look."""
-        self._resting = self._sleeping = False
         self._leads += 1
         # without the lock: who began to wait, or called back, did so before it saw that one led
         if self._called_back or self.unanswered or self._work or self._stream.unsent:
@@ -293,7 +293,9 @@ class Leader(Receiver):
                     ready = readiness.wait(0, COALESCE) | READ
                 else:
                     ready = readiness.wait(wanted, timeout)
-                self._resting = rests = False
+                rests = False
+                if self._led_for is led_for:  # else it is another one's, if this one was slow
+                    self._resting = False
                 if (self._relieves or self._led_for is not led_for) and self._was_relieved(
                     led_for, waiter, readiness
                 ):
@@ -315,8 +317,10 @@ class Leader(Receiver):
                 self._sending_failed(error)
             if self._is_to_raise(error, rests):
                 raise
-        if self._led_for is waiter:  # else the I/O thread has relieved this one, or it is
-            self._led_for, self.reading = None, NOBODY  # in a signal handler
+        # else the I/O thread has relieved this one, or it is in a signal handler
+        if self._led_for is waiter:
+            self._resting = self._sleeping = False  # before somebody else leads
+            self._led_for, self.reading = None, NOBODY
             self.led()
         if not (waiter.done or self._work) and deadline is not None and not deadline.remaining():
             raise deadline.exceeded(operation)

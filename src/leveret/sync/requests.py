@@ -104,6 +104,7 @@ class Requester(Leader):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
+                self._resting = self._sleeping = False  # before somebody else leads
                 self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
@@ -162,6 +163,7 @@ class Requester(Leader):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
+                self._resting = self._sleeping = False  # before somebody else leads
                 self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
@@ -247,7 +249,9 @@ class Requester(Leader):
             self._resting = rests = True
             readiness = self._readiness
             ready = readiness.wait(READ, at - now if at > now else 0.0)
-            self._resting = rests = False
+            rests = False
+            if self._led_for is waiter:  # else it is another one's, if this one was slow
+                self._resting = False
             if self._relieves or self._led_for is not waiter:
                 self._was_relieved(waiter, waiter, readiness)
                 return _BEGUN

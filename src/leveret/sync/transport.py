@@ -104,6 +104,7 @@ class Core(Engine):
             raise
         finally:
             if self._led_for is waiter:  # no call before this is undone
+                self._resting = self._sleeping = False  # before somebody else leads
                 self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)

@@ -18,7 +18,7 @@ from leveret.sync.leading import IO_THREAD, NOBODY
 from leveret.sync.transport import Core
 
 from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
-from ..support.threads import eventually, start
+from ..support.threads import Signal, eventually, start
 
 SECONDS = 10.0
 AT_ONCE = {
@@ -305,6 +305,25 @@ def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
     publishing = start(publish)
     asking.ask()
     publishing.result()
+
+
+def test_what_the_socket_does_not_take_meanwhile(asking: Asking) -> None:
+    """The I/O thread is called to send it when the answer is there, and does not look later."""
+    core: Any = asking.core
+    call, called = core._call_thread, Signal()
+    core._call_thread = lambda: (called(), call())
+
+    def left(answer: bytes) -> list[bytes]:
+        eventually(lambda: core._resting)
+        core._sending = True  # as another thread would, that has sent a part
+        core._stream.unsent = [memoryview(wire.HEARTBEAT_FRAME)]
+        return [answer]
+
+    asking.answers.pieces = left
+    asking.ask()
+    called.next()
+    core._sending = False
+    eventually(lambda: not core._stream.unsent)
 
 
 def test_another_thread_asks_meanwhile(asking: Asking) -> None:

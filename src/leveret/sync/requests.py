@@ -281,6 +281,6 @@ class Requester(Leader):
             return _BEGUN
         self._led_for, self.reading = None, NOBODY  # as `led`
         self._leads += 1
-        if self._called_back or self.unanswered or self._work:
+        if self._called_back or self.unanswered or self._work or stream.unsent:
             self._call_thread()
         return _DONE

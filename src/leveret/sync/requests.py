@@ -65,7 +65,9 @@ class Requester(Leader):
         Returns:
             The reply; `NO_REPLY` where there was no need.
         """
-        self._may_wait()
+        here = threading.get_ident()
+        if self._owned() or self._sending or self.reading or here == self._io_number:
+            self._may_wait()
         if timeout is None:
             deadline = make_deadline(self._timeout, time.monotonic() + self._timeout)
         else:
@@ -126,7 +128,9 @@ class Requester(Leader):
             LeveretError: before the publication has its number: nothing was sent; after that:
                 there is no outcome.
         """
-        self._may_wait()
+        here = threading.get_ident()
+        if self._owned() or self._sending or self.reading or here == self._io_number:
+            self._may_wait()
         message = (exchange, routing_key, raw_properties, body, mandatory, publication)
         waiter = make_waiter(self)
         try:

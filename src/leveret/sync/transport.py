@@ -6,6 +6,7 @@ Written by hand; its asyncio twin is `leveret/asyncio/transport.py`, with the sa
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -80,7 +81,9 @@ class Core(Engine):
         Raises:
             DeadlineExceeded: it did not come in time.
         """
-        self._may_wait()
+        here = threading.get_ident()
+        if self._owned() or self._sending or self.reading or here == self._io_number:
+            self._may_wait()
         waiter = make_waiter(self)
         waiter.may_gather = may_gather
         try:

@@ -193,6 +193,18 @@ class Raised(Exception):
     """By a signal handler."""
 
 
+@contextlib.contextmanager
+def alarm(handle: Callable[..., object]) -> Iterator[None]:
+    """A signal in a tenth of a second, when this thread is at rest."""
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt, BlockingIOError, ValueError])
 def test_what_a_signal_handler_raises(asking: Asking, kind: type[BaseException]) -> None:
     """It comes to the caller as it is; the late reply is nobody else's."""
@@ -203,14 +215,8 @@ def test_what_a_signal_handler_raises(asking: Asking, kind: type[BaseException])
         assert asking.core._resting
         raise kind("raised by a handler")
 
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(kind, match="raised by a handler"):
-            asking.ask()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handle), pytest.raises(kind, match="raised by a handler"):
+        asking.ask()
     assert asking.core._led_for is None
     assert asking.ask() == begun + 2
     asking.answers.held = 1
@@ -251,12 +257,8 @@ def test_a_signal_handler_that_asks(asking: Asking) -> None:
     asking.answers.held = 2
     begun = asking.answers.count
     inner = []
-    before = signal.signal(signal.SIGALRM, lambda *_: inner.append(asking.ask()))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with alarm(lambda *_: inner.append(asking.ask())):
         assert asking.ask() == begun + 1
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert inner == [begun + 2]
     asking.answers.held = 1
     assert asking.ask() == begun + 3
@@ -271,12 +273,8 @@ def test_a_signal_handler_that_takes_long(asking: Asking) -> None:
     def handle(*_: object) -> None:
         other.append(start(asking.ask).result())
 
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with alarm(handle):
         assert asking.ask() == begun + 1
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert other == [begun + 2]
     assert not asking.core._relieves
     assert not asking.core._left  # where it has waited
@@ -434,14 +432,8 @@ def test_what_a_signal_handler_raises_beside_a_confirm(
         assert publishing.core._resting
         raise kind("raised by a handler")
 
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(kind, match="raised by a handler"):
-            publishing.publish()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handle), pytest.raises(kind, match="raised by a handler"):
+        publishing.publish()
     publishing.publish()
     publishing.answers.held = 1
     publishing.publish()
@@ -450,12 +442,8 @@ def test_what_a_signal_handler_raises_beside_a_confirm(
 
 def test_a_signal_handler_that_publishes(publishing: Asking) -> None:
     publishing.answers.held = 2
-    before = signal.signal(signal.SIGALRM, lambda *_: publishing.publish())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with alarm(lambda *_: publishing.publish()):
         publishing.publish()
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert publishing.answers.published == 3
     publishing.answers.held = 1
     publishing.publish()

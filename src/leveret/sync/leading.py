@@ -154,7 +154,7 @@ class Leader(Receiver):
         if stream.unsent or (self._encrypted and stream.has_output()):
             wanted |= WRITE
         elif not (self._sending or self._aborted):
-            if not connection.out and now < self._gather_until and connection.acks_may_wait():
+            if self._acks_gather(now):
                 self._gathers = connection.has_data_to_send()
                 if self._gathers and (at is None or at > self._gather_until):
                     at = self._gather_until

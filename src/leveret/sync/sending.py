@@ -104,7 +104,6 @@ class Sender(BaseCore):
             OSError: the connection is broken.
         """
         stream = self._stream
-        mine = False
         try:
             with self.lock:
                 if self._sending or self._aborted:
@@ -114,22 +113,23 @@ class Sender(BaseCore):
                 if not data and not pending:
                     return
                 self._sender = threading.get_ident()
-                self._sending = mine = True
+                self._sending = True
             if reads:  # and looks again, so that bytes left to this thread are not overlooked
                 if data:
                     stream.send(data)
                 else:
                     stream.flush()
-                mine = self._sending = False
+                self._sending = False
                 return
             rounds = SEND_ROUNDS
-            while mine:
+            while True:
                 sent = stream.send(data) if data else stream.flush()
                 rounds -= 1
                 with self.lock:
                     data = self._next_data() if sent and rounds and not self._aborted else b""
                     if not data:
-                        mine = self._sending = False
+                        self._sending = False
+                        break
             if self._has_last_bytes():
                 self.wake()  # whoever reads goes on, when the socket takes more
         except BaseException as error:

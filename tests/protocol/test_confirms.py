@@ -180,6 +180,62 @@ def test_returns_where_nothing_is_tracked(pair: Pair) -> None:
     assert tracked.outcome is RETURNED
 
 
+def test_a_return_of_a_publish_from_before_confirm_mode(pair: Pair) -> None:
+    """The broker returns it before it answers confirm.select."""
+    channel = pair.channel()
+    send(channel, mandatory=True)
+    pair.to_server()
+    channel.send_request(wire.ConfirmSelect(), None)
+    publications = [send(channel, mandatory=True) for _ in range(2)]
+    give_back(pair)
+    pair.pump()
+    give_back(pair)
+    confirm_all(pair)
+    assert outcomes(publications) == [RETURNED, CONFIRMED]
+    assert one(wire.Returned, pair.client_events).body == b"x"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_confirm_mode_that_begins_while_the_channel_closes(pair: Pair, whole: bool) -> None:
+    channel = pair.channel()
+    send(channel, mandatory=True)
+    pair.to_server()
+    channel.send_request(wire.ConfirmSelect(), None)
+    publication = send(channel, mandatory=True)
+    give_back(pair)
+    pair.to_server()
+    give_back(pair)
+    pair.at_server(1).send_ack(1)
+    if whole:
+        channel.send_close()
+    else:
+        pair.client.send_close()
+    pair.to_client()
+    assert publication.outcome is RETURNED
+    assert one(wire.Returned, pair.client_events).body == b"x"
+
+
+def test_confirm_mode_asked_for_twice(pair: Pair) -> None:
+    channel = pair.confirming()
+    publication = send(channel, mandatory=True)
+    pair.to_server()
+    channel.send_request(wire.ConfirmSelect(), None)
+    give_back(pair)
+    confirm_all(pair)
+    assert publication.outcome is RETURNED
+    assert of(wire.Returned, pair.client_events) == []
+
+
+def test_confirm_mode_without_an_answer(pair: Pair) -> None:
+    channel = pair.channel()
+    channel.send_method(wire.ConfirmSelect(nowait=True))
+    publication = send(channel, mandatory=True)
+    pair.to_server()
+    give_back(pair)
+    confirm_all(pair)
+    assert publication.outcome is RETURNED
+
+
 def test_a_buffer_changed_after_publishing_is_still_found(pair: Pair) -> None:
     channel = pair.confirming()
     body = bytearray(b"before")
@@ -261,6 +317,20 @@ def test_an_untracked_publish_may_be_the_refused_one(pair: Pair) -> None:
     pair.pump()
     refuse(pair, 406, TOO_LONG)
     assert publication.outcome is UNKNOWN
+
+
+@pytest.mark.parametrize(("code", "text"), [(404, NO_EXCHANGE), (406, TOO_LONG)])
+def test_a_publish_from_before_confirm_mode_is_the_refused_one(
+    pair: Pair, code: int, text: str
+) -> None:
+    channel = pair.channel()
+    send(channel, exchange="nosuch")
+    pair.to_server()
+    channel.send_request(wire.ConfirmSelect(), None)
+    publication = send(channel, exchange="nosuch")
+    drain(pair.client)
+    refuse(pair, code, text)
+    assert publication.outcome is NOT_SENT
 
 
 def test_an_untracked_publish_to_the_missing_exchange(pair: Pair) -> None:

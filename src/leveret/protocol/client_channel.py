@@ -96,6 +96,9 @@ class ClientChannel(RequestingChannel):
     def send_method(self, method: wire.Method, owner: object = None) -> None:
         """Send a method that gets no reply: one with `nowait`, or recover-async.
 
+        After confirm.select with `nowait`, a return of what was published before it is taken for
+        that of an equal publish after it: there is no reply that would come between the two.
+
         Raises:
             ChannelClosedError, EncodeError: as `send_request`.
             LocalProtocolError: a method that gets a reply or content, or a consumer whose tag
@@ -132,7 +135,7 @@ class ClientChannel(RequestingChannel):
     def _note(self, method: wire.Method) -> None:
         """What changes with the sending of a method."""
         if isinstance(method, wire.ConfirmSelect) and self.confirms is None:
-            self.confirms = ConfirmTracker()
+            self.confirms = ConfirmTracker(numbering=method.nowait)
         elif isinstance(method, wire.TxSelect):
             self.unsettled.select()
         elif isinstance(method, wire.BasicRecover):
@@ -312,6 +315,8 @@ class ClientChannel(RequestingChannel):
             self.assembly = self._connection.new_assembly(item)
         elif isinstance(item, wire.BasicAck | wire.BasicNack):
             self._receive_confirm(item)
+        elif isinstance(item, wire.ConfirmSelectOk):
+            self.confirms.numbering = True
 
     def receive_run(self, items: Sequence[wire.Item], start: int) -> int:
         """Take what goes the short way: a reply, a delivery that follows something else, or the
@@ -411,6 +416,8 @@ class ClientChannel(RequestingChannel):
             self._remove_consumer(reply.consumer_tag)
         elif isinstance(reply, wire.BasicRecoverOk):
             self.unsettled.recovered()
+        elif self.confirms is not None:  # confirm.select-ok
+            self.confirms.numbering = True
 
     def _receive_content(self, content: wire.Content) -> None:
         if self.state is ChannelState.OPENING:

@@ -9,7 +9,9 @@ A mandatory message that no queue takes comes back as basic.return, which carrie
 before its ack. Returns come in the order of publishing, so a cursor walks over the open
 publishes and finds the first with the same exchange, routing key, properties and body. A
 mandatory publish whose outcome nobody asks for stands there as well, as `Unclaimed`, or its
-return would be taken for that of another.
+return would be taken for that of another. What was published before confirm.select has no number,
+and comes back before confirm.select-ok: RabbitMQ's channel process sends a return while it handles
+the publish (rabbit_channel, `process_routing_mandatory`).
 """
 
 from __future__ import annotations
@@ -142,11 +144,19 @@ _ERRORS: dict[Outcome, type[PublishError]] = {
 
 
 class ConfirmTracker:
-    """The open publishes of one channel in confirm mode."""
+    """The open publishes of one channel in confirm mode.
 
-    __slots__ = ("_cursor", "_low", "_open", "_tag", "_unclaimed", "_unknown")
+    Args:
+        numbering: whether the broker numbers publishes already.
 
-    def __init__(self) -> None:
+    Attributes:
+        numbering: the same; what it returns before that has no number.
+    """
+
+    __slots__ = ("_cursor", "_low", "_open", "_tag", "_unclaimed", "_unknown", "numbering")
+
+    def __init__(self, numbering: bool = True) -> None:
+        self.numbering = numbering
         self._tag = 0  # of the last publish
         self._low = 1  # no open publish has a lower number
         self._cursor = 1  # no return will match a publish with a lower number
@@ -265,7 +275,7 @@ class ConfirmTracker:
 
     def match_return(self, message: Returned) -> Publication | None:
         """The publication that a returned message belongs to, marked; None if there is none."""
-        found = self._find(message)
+        found = self._find(message) if self.numbering else None
         if found is None:
             return None
         found.returned = message
@@ -309,7 +319,8 @@ class ConfirmTracker:
             may_be_refused: given where the broker blames a publish: whether it can be this one.
                 The broker handles publishes in order and drops all that follows the one it
                 refuses: what comes after the last candidate has not arrived, and a single
-                candidate is the one refused. Publishes that nobody asks for are candidates too.
+                candidate is the one refused. Publishes that nobody asks for are candidates too;
+                one without a number is it, where the broker does not number them yet.
         """
         publications = [p for p in self._open.values() if p.__class__ is not Unclaimed]
         self._open.clear()
@@ -318,6 +329,8 @@ class ConfirmTracker:
         last = max(candidates[-1].delivery_tag, self._unknown) if candidates else self._tag
         if self._unknown >= self._low:
             candidates.clear()
+        if may_be_refused and not self.numbering:
+            candidates, last = [], 0
         for publication in publications:
             publication.reason = reason
             if publication.returned is not None:

@@ -36,7 +36,13 @@ _NOTED = frozenset(  # see `_note`
     {wire.ConfirmSelect, wire.TxSelect, wire.BasicRecover, wire.BasicQos}
 )
 _HEEDED = frozenset(  # see `_heed`
-    {wire.ChannelOpenOk, wire.BasicConsumeOk, wire.BasicCancelOk, wire.BasicRecoverOk}
+    {
+        wire.ChannelOpenOk,
+        wire.BasicConsumeOk,
+        wire.BasicCancelOk,
+        wire.BasicRecoverOk,
+        wire.ConfirmSelectOk,
+    }
 )
 _PLAIN = REPLIES - _HEEDED
 

@@ -329,6 +329,18 @@ async def test_both_kinds_of_publish_on_one_channel(broker: BrokerUnderTest) -> 
         assert len(returned.calls) == 20
 
 
+async def test_a_publish_from_before_confirm_mode_comes_back(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        returned = Signal()
+        channel.on_return = returned
+        queue = await exclusive_queue(channel)
+        await channel.queue_bind(queue, "amq.headers", arguments={"for": queue})
+        await channel.basic_publish(b"before", "amq.headers", "k", mandatory=True)
+        await channel.publish(b"after", "amq.headers", "k", Properties(headers={"for": queue}))
+        (message,) = await returned.next()
+        assert message.body == b"before"
+
+
 async def test_waiting_for_confirms_tells_of_each_failure_once(broker: BrokerUnderTest) -> None:
     async with open_channel(broker) as channel:
         queue, missing = await exclusive_queue(channel), unique("nobody")

@@ -330,6 +330,18 @@ def test_both_kinds_of_publish_on_one_channel(broker: BrokerUnderTest) -> None:
         assert len(returned.calls) == 20
 
 
+def test_a_publish_from_before_confirm_mode_comes_back(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        returned = Signal()
+        channel.on_return = returned
+        queue = exclusive_queue(channel)
+        channel.queue_bind(queue, "amq.headers", arguments={"for": queue})
+        channel.basic_publish(b"before", "amq.headers", "k", mandatory=True)
+        channel.publish(b"after", "amq.headers", "k", Properties(headers={"for": queue}))
+        (message,) = returned.next()
+        assert message.body == b"before"
+
+
 def test_waiting_for_confirms_tells_of_each_failure_once(broker: BrokerUnderTest) -> None:
     with open_channel(broker) as channel:
         queue, missing = exclusive_queue(channel), unique("nobody")

@@ -21,6 +21,7 @@ from leveret.sync.transport import Core
 
 from ..support.proxy import Proxy
 from ..support.scripted import STEPS, ScriptedBroker, scripted_broker
+from ..support.signals import alarm
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 10.0
@@ -200,17 +201,11 @@ def test_an_interrupt_of_one_that_leads(channel: leveret.Channel) -> None:
     queue = channel.queue_declare(exclusive=True).queue
     consumer = channel.consume(queue)
     lead(channel, queue)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        for _ in range(5):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(KeyboardInterrupt):
-                next(consumer)
-            assert channel.core._led_for is None
-            ask(channel, queue)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    for _ in range(5):
+        with alarm(signal.default_int_handler, 0.05), pytest.raises(KeyboardInterrupt):
+            next(consumer)
+        assert channel.core._led_for is None
+        ask(channel, queue)
     eventually(lambda: channel.core.reading == IO_THREAD)
     channel.publish(b"x", routing_key=queue)
     assert consumer.get(timeout=SECONDS).body == b"x"
@@ -233,14 +228,8 @@ def test_what_a_signal_handler_raises_where_its_thread_leads(
         assert channel.core._resting
         raise kind("raised by a handler")
 
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(kind, match="raised by a handler"):
-            consumer.get(timeout=SECONDS)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(handle), pytest.raises(kind, match="raised by a handler"):
+        consumer.get(timeout=SECONDS)
     ask(channel, queue)
     channel.publish(b"x", routing_key=queue)
     assert consumer.get(timeout=SECONDS).body == b"x"
@@ -361,14 +350,12 @@ def test_a_signal_handler_that_leaves_leading_to_the_io_thread(
         other.publish(b"x", routing_key=queue, timeout=SECONDS)
 
     lead(channel, queue)
-    before = signal.signal(signal.SIGALRM, handle)
     core._receive = noted
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        assert consumer.get(timeout=SECONDS).body == b"x"
+        with alarm(handle):
+            assert consumer.get(timeout=SECONDS).body == b"x"
     finally:
         del core._receive
-        signal.signal(signal.SIGALRM, before)
     assert not stranger.is_set()
 
 
@@ -388,17 +375,12 @@ def test_a_signal_handler_that_takes_long(channel: leveret.Channel) -> None:
             start(ask, mine, queue).result(SECONDS)
 
     lead(channel, queue)
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        for turn in range(3):
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+    for turn in range(3):
+        with alarm(handle):
             eventually_published = start(_publish_after, answered, turn, mine, queue)
             consumer.get(timeout=SECONDS).ack()
             eventually_published.result()
             lead(channel, queue)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert len(answered) == 3
     assert not core.unanswered
 
@@ -446,12 +428,8 @@ def test_a_signal_handler_that_waits_where_its_thread_leads(channel: leveret.Cha
         asked(channel.core._led_for is not None)
         channel.publish(b"x", routing_key=queue, timeout=SECONDS)
 
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    with alarm(handle, 0.05):
         assert consumer.get(timeout=SECONDS).body == b"x"
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert asked.calls == [(True,)]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from leveret.sync.locks import reentrant_lock
+
+from ..support.signals import handling
 
 INTERRUPTS = 200
 
@@ -17,16 +18,9 @@ class Interrupt(Exception):
     """What the signal handler raises."""
 
 
-@pytest.fixture
-def handler() -> Iterator[None]:
-    def interrupt(*_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        raise Interrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    yield
+def interrupt(*_: object) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    raise Interrupt
 
 
 def enter(lock: threading.RLock) -> None:
@@ -37,13 +31,12 @@ def enter(lock: threading.RLock) -> None:
             pass
 
 
-@pytest.mark.usefixtures("handler")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
 def test_an_interrupt_leaves_the_lock_as_it_was() -> None:
     lock = reentrant_lock()
     held: list[bool] = []
     other = reentrant_lock()
-    with other:
+    with handling(signal.SIGALRM, interrupt), other:
         for _ in range(INTERRUPTS):
             for each in lock, other:
                 with pytest.raises(Interrupt):

@@ -18,6 +18,7 @@ from leveret.client import core as core_module
 from leveret.exceptions import HeartbeatTimeout, LocalProtocolError
 
 from ..support.proxy import Proxy
+from ..support.signals import alarm, handling
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 5.0
@@ -86,18 +87,17 @@ def test_a_signal_handler_in_the_middle_of_an_operation_is_refused(
         signal.raise_signal(signal.SIGUSR1)  # in the main thread, under the lock
         begin_channel(*arguments)
 
-    before = signal.signal(signal.SIGUSR1, handle)
     core.begin_channel = interrupted
     try:
-        if use == "close":
-            with contextlib.suppress(leveret.LeveretError):
-                connection.channel(timeout=SECONDS)
-        else:
-            other = connection.channel(timeout=SECONDS)
-            assert other.queue_declare(queue, passive=True).queue == queue
+        with handling(signal.SIGUSR1, handle):
+            if use == "close":
+                with contextlib.suppress(leveret.LeveretError):
+                    connection.channel(timeout=SECONDS)
+            else:
+                other = connection.channel(timeout=SECONDS)
+                assert other.queue_declare(queue, passive=True).queue == queue
     finally:
         del core.begin_channel
-        signal.signal(signal.SIGUSR1, before)
     assert refused
 
 
@@ -113,13 +113,12 @@ def test_a_signal_handler_in_the_middle_of_an_operation_may_ack(channel: leveret
         signal.raise_signal(signal.SIGUSR1)
         begin_channel(*arguments)
 
-    before = signal.signal(signal.SIGUSR1, lambda *_: delivery.ack())
     core.begin_channel = interrupted
     try:
-        leveret.Connection(core).channel(timeout=SECONDS).close()
+        with handling(signal.SIGUSR1, lambda *_: delivery.ack()):
+            leveret.Connection(core).channel(timeout=SECONDS).close()
     finally:
         del core.begin_channel
-        signal.signal(signal.SIGUSR1, before)
     channel.basic_recover(timeout=SECONDS)
     assert channel.get(queue) is None
 
@@ -135,13 +134,12 @@ def test_a_refused_signal_handler_that_lets_it_through_ends_the_connection(
         begin_channel(*arguments)
         signal.raise_signal(signal.SIGUSR1)
 
-    before = signal.signal(signal.SIGUSR1, lambda *_: channel.basic_publish(b""))
     core.begin_channel = interrupted
-    try:
-        with pytest.raises(LocalProtocolError, match="signal handler"):
-            connection.channel(timeout=SECONDS)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    with (
+        handling(signal.SIGUSR1, lambda *_: channel.basic_publish(b"")),
+        pytest.raises(LocalProtocolError, match="signal handler"),
+    ):
+        connection.channel(timeout=SECONDS)
     assert "in the middle of an operation" in str(connection.close_reason)
 
 
@@ -192,14 +190,11 @@ def test_what_the_io_thread_collects_does_not_wait(channel: leveret.Channel, wai
 def test_a_signal_handler_while_its_thread_waits(channel: leveret.Channel) -> None:
     connection = leveret.Connection(channel.core)
     consumer = channel.consume(channel.queue_declare(exclusive=True).queue)
-    before = signal.signal(signal.SIGALRM, lambda *_: connection.close(timeout=SECONDS))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with (
+        alarm(lambda *_: connection.close(timeout=SECONDS)),
+        contextlib.suppress(leveret.LeveretError),
+    ):
         assert list(consumer) == []
-    except leveret.LeveretError:
-        pass
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert not connection.is_open
 
 

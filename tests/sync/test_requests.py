@@ -18,6 +18,7 @@ from leveret.sync.leading import IO_THREAD, NOBODY
 from leveret.sync.transport import Core
 
 from ..support.scripted import CONSUMER, LIMITED_STEPS, ScriptedBroker, scripted_broker
+from ..support.signals import alarm, handling
 from ..support.threads import Signal, eventually, start
 
 SECONDS = 10.0
@@ -193,18 +194,6 @@ class Raised(Exception):
     """By a signal handler."""
 
 
-@contextlib.contextmanager
-def alarm(handle: Callable[..., object]) -> Iterator[None]:
-    """A signal in a tenth of a second, when this thread is at rest."""
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt, BlockingIOError, ValueError])
 def test_what_a_signal_handler_raises(asking: Asking, kind: type[BaseException]) -> None:
     """It comes to the caller as it is; the late reply is nobody else's."""
@@ -240,13 +229,9 @@ def test_what_a_signal_handler_raises_halfway(asking: Asking, kind: type[BaseExc
         assert core.lock._is_owned()  # type: ignore[attr-defined]
         raise kind("raised by a handler")
 
-    before = signal.signal(signal.SIGUSR1, handle)
-    try:
-        asking.channel.protocol._sent.requests = Interrupted()
-        with pytest.raises(kind, match="raised by a handler"):
-            asking.ask()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    asking.channel.protocol._sent.requests = Interrupted()
+    with handling(signal.SIGUSR1, handle), pytest.raises(kind, match="raised by a handler"):
+        asking.ask()
     with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
         asking.ask()
     assert not core.unanswered

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from typing import Any
+
+from leveret.sync.locks import reentrant_lock
 
 __all__ = ["TLSSocket"]
 
@@ -49,7 +50,7 @@ class TLSSocket:
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
         self._ragged = suppress_ragged_eofs
-        self._lock = threading.Lock()  # one TLS object is for one thread at a time
+        self._lock = reentrant_lock()  # one TLS object is for one thread at a time
         self._plain = b""  # decrypted for read(), not yet given out
 
     def __getattr__(self, name: str) -> Any:

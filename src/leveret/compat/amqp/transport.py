@@ -224,14 +224,14 @@ class _AbstractTransport(Reader):
         """
         try:
             self._write(s)
-        except OSError as error:
+        except BaseException as error:
             self.failed_to_write(error)
             raise
 
-    def failed_to_write(self, error: OSError) -> None:
-        """What an error of `_write` means for the connection."""
+    def failed_to_write(self, error: BaseException) -> None:
+        """What an error of `_write`, or of a signal handler in it, means for the connection."""
         half_sent = isinstance(error, TimeoutError) or self.write_timeout is not None
-        if half_sent or error.errno not in UNAVAILABLE:
+        if half_sent or not isinstance(error, OSError) or error.errno not in UNAVAILABLE:
             self.connected = False
 
     def _write(self, s: Any) -> None:

@@ -1,0 +1,115 @@
+"""Signal handlers that raise, or send, in the middle of the drop-in's own sending."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+
+import pytest
+from tests.support.scripted import scripted_broker
+from tests.support.signals import alarm, handling
+from tests.support.threads import start
+
+from leveret import wire
+from leveret.compat import amqp
+from leveret.compat.amqp.method_framing import FrameWriter
+from leveret.compat.amqp.tls import TLSSocket
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+
+INTERRUPTS = 200
+SECONDS = 10.0
+
+
+class Interrupt(Exception):
+    """What the signal handler raises."""
+
+
+def interrupt(*_):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    raise Interrupt
+
+
+class Sink:
+    """A transport, and the connection that it belongs to.
+
+    Attributes:
+        on_write: called where something is written.
+    """
+
+    def __init__(self):
+        self.bytes_sent = 0
+        self.on_write = None
+
+    def write(self, data):
+        if self.on_write is not None:
+            self.on_write()
+
+
+@pytest.fixture(params=["frames", "tls"])
+def send(request):
+    """Sends under a lock."""
+    if request.param == "frames":
+        sink = Sink()
+        writer = FrameWriter(sink, sink)
+        yield lambda: writer.send(wire.HEARTBEAT_FRAME)
+        return
+    with socket.socket() as plain:
+        tls = TLSSocket(plain, ssl.create_default_context(), server_hostname="localhost")
+        yield lambda: tls.write(b"")
+
+
+def test_an_interrupt_leaves_no_lock_locked(send):
+    with handling(signal.SIGALRM, interrupt):
+        for _ in range(INTERRUPTS):
+            with pytest.raises(Interrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.05)  # 3.11 overlooks some
+                while True:
+                    send()
+    start(send).result()
+
+
+def test_a_handler_that_sends_in_the_middle_of_a_send():
+    """It would wait for itself, or its frames would lie within those of another."""
+    sink = Sink()
+    writer = FrameWriter(sink, sink)
+    sink.on_write = lambda: writer.send(wire.HEARTBEAT_FRAME)
+    with pytest.raises(RuntimeError, match="in the middle of"):
+        writer.send(wire.HEARTBEAT_FRAME)
+    sink.on_write = None
+    writer.send(wire.HEARTBEAT_FRAME)
+    assert sink.bytes_sent == 1
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_an_interrupted_send_ends_the_connection(tls, request):
+    """What would be sent after half a frame would be taken for the other half."""
+    certificates = request.getfixturevalue("certificates") if tls else None
+    with scripted_broker(certificates) as broker:
+        connection = amqp.Connection(
+            broker.address,
+            ssl={"ca_certs": str(certificates / "ca.pem")} if tls else False,
+            login_method="PLAIN",
+            connect_timeout=SECONDS,
+        )
+        connection.connect()
+        channel = connection.channel()
+        channel.basic_consume("q", "tag", callback=print)
+        peer = broker.peer  # which reads nothing
+        with alarm(interrupt, 0.2), pytest.raises(Interrupt):
+            channel.basic_publish(amqp.Message(bytes(1 << 25)), routing_key="q")
+        assert not connection.connected
+        for _ in range(2):
+            with pytest.raises(OSError, match="Socket closed"):
+                channel.basic_publish(amqp.Message(b"x"), routing_key="q")
+        with pytest.raises(OSError, match="Socket closed"):
+            connection.close()
+        received = 0
+        peer.settimeout(SECONDS)
+        try:
+            while part := peer.recv(1 << 20):
+                received += len(part)
+        except (ConnectionError, ssl.SSLError):
+            pass  # TLS ends without a farewell
+        assert 0 < received < 1 << 25

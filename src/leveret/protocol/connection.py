@@ -40,7 +40,7 @@ from .events import ConnectionClosed, Deliveries, make_deliveries
 from .handshake import ClientOptions, Limits, ServerOptions
 from .heartbeat import Heartbeat
 from .incoming import HANDSHAKE_FRAME_MAX, Incoming
-from .outgoing import CHUNK, JOINED, Pieces, cut_chunk, first_untouched
+from .outgoing import Outgoing
 from .replies import (
     CONNECTION_CLASS,
     check_text,
@@ -55,31 +55,27 @@ from .replies import (
 from .replies import reply_text as cut
 from .roles import ClientSide, ServerSide, Side
 from .server_channel import ServerChannel
-from .settle import UNLIMITED, Acks
+from .settle import UNLIMITED
 from .states import ChannelState, Role, State
 
 __all__ = ["Connection"]
 
 
-class Connection:
+class Connection(Outgoing):
     """One connection, in one role. Made by `client` or `server`.
 
-    Attributes:
-        role, state: see `states`.
+    Attributes, beside those of `Outgoing`:
+        role: see `states`.
         limits: what tune agreed on.
         channels: the open channels by number.
         blocked: the broker's reason while it has the connection blocked, else None.
         error: why the connection ended, None before and after an ordinary close.
         close_token: of the close that this side asked for.
-        bytes_queued: how many bytes were queued for sending since the start.
-        bytes_sent: how many of them were taken by `data_to_send`.
-        bytes_leaving: how many of them still leave although the connection has ended here.
+        bytes_leaving: how many queued bytes still leave although the connection has ended here.
         deaf: after a fault or the end: what is received no longer counts.
         side: what belongs to one role alone: `ClientSide` or `ServerSide`.
         pending: what `events` will give, for a caller that saves the call and clears it.
         emit: adds an event. For the parts of this layer.
-        out: what is queued, in pieces. For the parts of this layer.
-        acks: client role: those that wait for the next bytes to be asked for.
         lanes: client role: by channel number, see `wire.claim`. For the parts of this layer: None
             where a delivery may be in pieces, or not wanted.
         least_prefetch: client role: no channel has had a smaller one, as far as that is known.
@@ -90,16 +86,11 @@ class Connection:
         "__dict__",
         "__weakref__",
         "_delivery_class",
-        "_farewells",
         "_free_channels",
         "_heartbeat",
         "_next_channel",
-        "_out_start",
-        "acks",
         "blocked",
         "bytes_leaving",
-        "bytes_queued",
-        "bytes_sent",
         "channels",
         "close_token",
         "deaf",
@@ -109,31 +100,23 @@ class Connection:
         "lanes",
         "least_prefetch",
         "limits",
-        "out",
         "pending",
         "role",
         "side",
-        "state",
     )
 
     def __init__(self, role: Role, side: Side, delivery_class: type[wire.Delivery]) -> None:
+        super().__init__()
         self.role = role
-        self.state = State.IDLE
         self.limits = Limits(frame_max=HANDSHAKE_FRAME_MAX)
         self.channels: dict[int, Channel] = {}
         self.blocked: str | None = None
         self.error: LeveretError | None = None
-        self.bytes_queued = 0
-        self.bytes_sent = 0
         self.side = side
         self._delivery_class = delivery_class
         self._heartbeat: Heartbeat | None = None
-        self.out: Pieces = []
-        self._out_start = 0
-        self.acks = Acks()
         self.lanes: list[wire.Lane | None] = []
         self.least_prefetch = UNLIMITED
-        self._farewells: list[tuple[ServerChannel | None, bytes]] = []
         self.pending: list[Any] = []
         self.emit: Callable[[Any], None] = self.pending.append
         self.incoming = Incoming(self, delivery_class)
@@ -315,103 +298,6 @@ class Connection:
             error = self.error  # type: ignore[assignment]  # None after our own ordinary close
         self._end(error)
 
-    # -- bytes out -------------------------------------------------------------------------
-
-    def write(self, piece: bytes) -> None:
-        """Queue bytes. For the parts of this layer."""
-        self.out.append(piece)
-        self.bytes_queued += len(piece)
-
-    def write_last(self, channel: ServerChannel | None, piece: bytes) -> None:
-        """Queue bytes behind what the caller writes until it asks for bytes.
-
-        For the parts of this layer: the server's answers to closes.
-
-        Args:
-            channel: is told to `finish()` then; None for the connection.
-        """
-        self._farewells.append((channel, piece))
-
-    def _write_farewells(self) -> None:
-        farewells, self._farewells = self._farewells, []
-        for channel, piece in farewells:
-            if channel is not None:
-                channel.finish()
-            if piece and (channel is None or self.state is not State.CLOSING):
-                self.write(piece)
-
-    def _clear_out(self, start: int) -> None:
-        """Give up what is queued from the piece at `start` on."""
-        self.bytes_queued -= sum(len(piece) for piece in self.out[max(start, self._out_start) :])
-        del self.out[start:]
-        if not start:
-            self._out_start = 0
-
-    def _drop_unsent(self) -> None:
-        """Give up the frames of which no byte was taken: the peer does not read them any more."""
-        self._clear_out(first_untouched(self.out, self._out_start))
-
-    def write_content(self, content: bytes | list[bytes | memoryview]) -> None:
-        """Queue a whole content. For the parts of this layer."""
-        if isinstance(content, bytes):
-            self.out.append(content)
-            self.bytes_queued += len(content)
-        else:
-            self.out += content
-            self.bytes_queued += sum(len(piece) for piece in content)
-
-    def acks_may_wait(self) -> bool:
-        """Whether all that there is to send are acks that the broker does not need yet."""
-        return not self.out and not self._farewells and self.acks.may_wait()
-
-    def pieces_to_send(self) -> bytes | Pieces:
-        """As `data_to_send`, for a transport that can send pieces: large ones are not joined."""
-        if self.bytes_queued - self.bytes_sent <= JOINED or self.acks.noted or self._farewells:
-            return self.data_to_send()
-        stop, size = cut_chunk(self.out, self._out_start)
-        if size < (stop - self._out_start) * JOINED // 4:
-            return self.data_to_send()
-        return self._take(stop, size)
-
-    def data_to_send(self) -> bytes:
-        """The next bytes for the transport, in order; empty when there are none.
-
-        At most about 256 KiB at a time: call again until it gives nothing.
-        """
-        if self.acks.noted:
-            self.data_to_send_acks()
-        if self._farewells:
-            self._write_farewells()
-        out = self.out
-        if not out:
-            return b""
-        if self.bytes_queued - self.bytes_sent <= CHUNK:
-            data = b"".join(out[self._out_start :] if self._out_start else out)
-            out.clear()
-            self._out_start = 0
-            self.bytes_sent = self.bytes_queued
-            return data
-        return b"".join(self._take(*cut_chunk(out, self._out_start)))
-
-    def _take(self, stop: int, size: int) -> Pieces:
-        """The queued pieces up to `stop`, which have `size` bytes."""
-        out = self.out
-        pieces = out[self._out_start : stop]
-        self._out_start = stop
-        if (stop > 4096 and stop * 2 > len(out)) or stop == len(out):
-            del out[:stop]
-            self._out_start = 0
-        self.bytes_sent += size
-        return pieces
-
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send()` would give something."""
-        return bool(self.out) or self.acks.noted or bool(self._farewells)
-
-    def bytes_waiting(self) -> int:
-        """How many queued bytes were not taken yet."""
-        return self.bytes_queued - self.bytes_sent
-
     # -- time ------------------------------------------------------------------------------
 
     def start_heartbeat(self, now: float) -> None:
@@ -552,12 +438,6 @@ class Connection:
         self.incoming.needed = 0  # what was held back is read with the next bytes, and dropped
         for channel in self.channels.values():
             channel.connection_closes()
-
-    def data_to_send_acks(self) -> None:
-        """Queue the acknowledgements kept back, before something that ends them."""
-        acks = self.acks.take()
-        if acks:
-            self.write(acks)
 
     def _receive_close(self, close: wire.ConnectionClose) -> None:
         error = self.error if self.state is State.CLOSING else self.side.peer_error(close)

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import wire
-from ..client.deadline import Deadline
 from ..client.publisher import (
     BasePublication,
     Window,
@@ -118,7 +117,7 @@ class Publisher:
             core.held and not core.may_publish(channel)
         ):
             deadline = channel.deadline(timeout)
-            await self._wait(window.room(), deadline)
+            await core.wait_in_window(window, window.room(), deadline)
             await channel.wait_to_publish(deadline)
         publication = make_publication(
             channel, exchange, routing_key, body, mandatory, window
@@ -133,16 +132,6 @@ class Publisher:
             publication,
         )
         return publication
-
-    async def _wait(self, in_flight: int, deadline: Deadline) -> None:
-        window = self._window
-        await self._core.wait(
-            lambda waiter: window.wants(in_flight, waiter),
-            deadline,
-            "waiting for confirms",
-            window.gives_up,
-            may_gather=window.is_ample,
-        )
 
     def _raise_failures(self) -> None:
         failures = self._window.take_failures()
@@ -159,7 +148,7 @@ class Publisher:
             PublishFailures: some were not confirmed; each is raised once.
             DeadlineExceeded: some have no outcome yet.
         """
-        await self._wait(0, self._channel.deadline(timeout))
+        await self._core.wait_in_window(self._window, 0, self._channel.deadline(timeout))
         self._raise_failures()
 
     async def __aenter__(self) -> Self:

@@ -21,7 +21,7 @@ from ..client.core import BaseCore
 from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
-from ..client.publisher import BasePublication
+from ..client.publisher import BasePublication, Window
 from ..exceptions import ConnectionLost, LeveretError, LocalProtocolError
 from .gathering import Gathering
 from .waiter import Deadlines, Waiter, Wakes
@@ -337,7 +337,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         operation: str,
         give_up: Callable[[Waiter], None] | None = None,
         reads: bool = True,
-        may_gather: Callable[[], bool] | None = None,
     ) -> None:
         """Wait for what `register` registers a waiter for; at once if it says there is no need.
 
@@ -347,7 +346,6 @@ class Core(BaseCore, asyncio.BufferedProtocol):
             operation: what is waited for, for the error.
             give_up: told the waiter if the wait ends otherwise than by its result.
             reads: whether the connection is read meanwhile, though a consumer be full.
-            may_gather: of no use here.
 
         Raises:
             DeadlineExceeded: it did not come in time.
@@ -355,6 +353,19 @@ class Core(BaseCore, asyncio.BufferedProtocol):
         waiter = self._make_waiter()
         if register(waiter):
             await self._result(waiter, deadline, operation, give_up, reads)
+
+    async def wait_in_window(self, window: Window, in_flight: int, deadline: Deadline) -> None:
+        """Wait until at most so many publishes of a window are open.
+
+        Raises:
+            DeadlineExceeded: more were open until then.
+        """
+        await self.wait(
+            lambda waiter: window.wants(in_flight, waiter),
+            deadline,
+            "waiting for confirms",
+            window.gives_up,
+        )
 
     async def _result(
         self,

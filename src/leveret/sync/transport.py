@@ -16,7 +16,7 @@ from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.delivery import SETTLED, Delivery
 from ..client.parameters import Parameters
-from ..client.publisher import BasePublication
+from ..client.publisher import BasePublication, Window
 from ..exceptions import LeveretError
 from .engine import LINGER, Engine
 from .leading import NOBODY
@@ -111,6 +111,20 @@ class Core(Engine):
                 self._led_for, self.reading = None, NOBODY
                 self.led()
             self._asking.discard(waiter)
+
+    def wait_in_window(self, window: Window, in_flight: int, deadline: Deadline) -> None:
+        """Wait until at most so many publishes of a window are open.
+
+        Raises:
+            DeadlineExceeded: more were open until then.
+        """
+        self.wait(
+            lambda waiter: window.wants(in_flight, waiter),
+            deadline,
+            "waiting for confirms",
+            window.gives_up,
+            may_gather=window.is_ample,
+        )
 
     def resume_receiving(self, consumer: Subscription) -> None:
         """A full consumer may have room again."""

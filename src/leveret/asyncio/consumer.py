@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..client.consumer import Subscription
+from ..client.consumer import Subscription, hastened
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
 from ..exceptions import LeveretError, LocalProtocolError
@@ -20,6 +20,7 @@ __all__ = ["Consumer"]
 logger = logging.getLogger("leveret.client")
 
 
+@hastened
 class Consumer(AsyncIterator[Delivery]):
     """The deliveries of one consumer. Made by `Channel.consume` and `Channel.basic_consume`.
 

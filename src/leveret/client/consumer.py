@@ -11,17 +11,20 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import wire
 from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
 from .delivery import SETTLED, Delivery
 
 if TYPE_CHECKING:
+    from ..protocol.settle import Acks, SettleTracker
     from .channel import BaseChannel
     from .core import Waiter
 
-__all__ = ["Subscription"]
+__all__ = ["Subscription", "hastened"]
+
+T = TypeVar("T")
 
 BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
@@ -51,22 +54,21 @@ class Subscription(wire.Inbox):
     """
 
     __slots__ = (
-        "_acks",
-        "_unsettled",
         "channel",
         "consumer_tag",
         "error",
-        "full",
-        "no_ack",
         "on_cancel",
         "queue",
         "resume_at",
     )
 
+    acks: Acks
+    unsettled: SettleTracker
+
     def __init__(self, channel: BaseChannel, queue: str, no_ack: bool) -> None:
         self.channel = channel
-        self._unsettled = channel.protocol.unsettled
-        self._acks = channel.core.protocol.acks
+        self.unsettled = channel.protocol.unsettled
+        self.acks = channel.core.protocol.acks
         self.queue = queue
         self.consumer_tag = ""
         self.no_ack = no_ack
@@ -85,7 +87,7 @@ class Subscription(wire.Inbox):
 
     def is_ample(self) -> bool:
         """Whether the broker sends so many ahead that it need not be asked for each few."""
-        return self.no_ack or self._unsettled.prefetch >= AMPLE
+        return self.no_ack or self.unsettled.prefetch >= AMPLE
 
     # -- from the protocol -----------------------------------------------------------------
 
@@ -218,11 +220,11 @@ class Subscription(wire.Inbox):
 
     def ack(self, delivery: Delivery, multiple: bool) -> None:
         """See `delivery.Owner`. Takes no lock: an ack is most of what a consumer costs."""
-        unsettled = self._unsettled
+        unsettled = self.unsettled
         if multiple or self.no_ack or not unsettled.gathers:
             self.channel.core.ack(self, delivery, multiple)
             return
-        acks = self._acks
+        acks = self.acks
         acks.waiting.append((unsettled, delivery.delivery_tag))
         if not acks.noted:
             try:
@@ -243,7 +245,7 @@ class Subscription(wire.Inbox):
     def is_lost(self, delivery: Delivery) -> bool:
         """See `delivery.Owner`."""
         return not self.no_ack and (
-            not self.channel.is_open or self._unsettled.is_lost(delivery.delivery_tag)
+            not self.channel.is_open or self.unsettled.is_lost(delivery.delivery_tag)
         )
 
     def check_settle(self, delivery: Delivery) -> None:
@@ -256,7 +258,7 @@ class Subscription(wire.Inbox):
             raise DeliverySettledError(
                 f"delivery {delivery.delivery_tag} came without need of an ack (no_ack)"
             )
-        if self._unsettled.is_lost(delivery.delivery_tag):
+        if self.unsettled.is_lost(delivery.delivery_tag):
             raise DeliverySettledError(
                 f"delivery {delivery.delivery_tag} was taken back by basic.recover"
             )
@@ -267,3 +269,13 @@ class Subscription(wire.Inbox):
         if error is None or isinstance(error, ConsumerCancelled):
             return error
         return ChannelClosedError(f"channel {self.channel.number} is closed", error)
+
+
+wire.hasten_ack(Delivery, Subscription, SETTLED)
+
+
+def hastened(consumer_class: type[T]) -> type[T]:
+    """Have a consumer that is not awaited take most deliveries without a step in Python."""
+    if hasattr(consumer_class, "__next__"):
+        wire.hasten_next(consumer_class, "_subscription")
+    return consumer_class

@@ -29,7 +29,7 @@ UNLIMITED = 1024  # deliveries: the prefetch that is counted with where there is
 SHARE = 4  # acks that wait take no more than one part in so many of what the prefetch leaves
 
 
-class Acks:
+class Acks(wire.Acked):
     """Acks of all channels of a connection that have not left.
 
     Attributes:
@@ -42,7 +42,7 @@ class Acks:
         others: trackers with other acks; some may have left.
     """
 
-    __slots__ = ("_pressing", "noted", "others", "touched", "waiting")
+    __slots__ = ("_pressing", "others", "touched")
 
     def __init__(self) -> None:
         self.waiting: list[tuple[SettleTracker, int]] = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..client.consumer import Subscription
+from ..client.consumer import Subscription, hastened
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
 from ..exceptions import LeveretError, LocalProtocolError
@@ -21,6 +21,7 @@ __all__ = ["Consumer"]
 logger = logging.getLogger("leveret.client")
 
 
+@hastened
 class Consumer(Iterator[Delivery]):
     """The deliveries of one consumer. Made by `Channel.consume` and `Channel.basic_consume`.
 

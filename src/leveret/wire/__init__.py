@@ -25,6 +25,8 @@ from .codec import (
     encode_reject,
     encode_return,
     encode_table,
+    hasten_ack,
+    hasten_next,
     is_plain_table,
     maker,
     queue_publish,
@@ -59,7 +61,7 @@ from .frames import (
     Published,
     Returned,
 )
-from .lanes import Inbox, Lane, Unsettled
+from .lanes import Acked, Inbox, Lane, Unsettled
 from .methods import (
     METHODS,
     AccessRequest,
@@ -166,6 +168,7 @@ __all__ = [
     "TLS_PORT",
     "AccessRequest",
     "AccessRequestOk",
+    "Acked",
     "BasicAck",
     "BasicCancel",
     "BasicCancelOk",
@@ -273,6 +276,8 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "hasten_ack",
+    "hasten_next",
     "is_plain_table",
     "maker",
     "malformed_text",

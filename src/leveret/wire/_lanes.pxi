@@ -8,6 +8,7 @@ cdef object _Lane = Lane
 cdef object _Inbox = Inbox
 cdef object _deque = deque
 cdef object _deque_append = deque.append
+cdef object _deque_popleft = deque.popleft
 
 cdef struct UnsettledSlots:
     Py_ssize_t channel
@@ -16,6 +17,7 @@ cdef struct UnsettledSlots:
     Py_ssize_t plain
     Py_ssize_t count
     Py_ssize_t front
+    Py_ssize_t gathers
     Py_ssize_t prefetch
 
 cdef UnsettledSlots _unsettled
@@ -25,6 +27,7 @@ _unsettled.last = slot_offset(Unsettled, "last")
 _unsettled.plain = slot_offset(Unsettled, "plain")
 _unsettled.count = slot_offset(Unsettled, "count")
 _unsettled.front = slot_offset(Unsettled, "front")
+_unsettled.gathers = slot_offset(Unsettled, "gathers")
 _unsettled.prefetch = slot_offset(Unsettled, "prefetch")
 
 cdef Py_ssize_t _lane_tag = slot_offset(Lane, "consumer_tag")
@@ -32,10 +35,25 @@ cdef Py_ssize_t _lane_owner = slot_offset(Lane, "owner")
 cdef Py_ssize_t _lane_unsettled = slot_offset(Lane, "unsettled")
 cdef Py_ssize_t _lane_siblings = slot_offset(Lane, "siblings")
 
-cdef Py_ssize_t _inbox_deliveries = slot_offset(Inbox, "deliveries")
-cdef Py_ssize_t _inbox_waiters = slot_offset(Inbox, "waiters")
-cdef Py_ssize_t _inbox_check_at = slot_offset(Inbox, "check_at")
-cdef Py_ssize_t _inbox_ended = slot_offset(Inbox, "ended")
+cdef struct InboxSlots:
+    Py_ssize_t acks
+    Py_ssize_t check_at
+    Py_ssize_t deliveries
+    Py_ssize_t ended
+    Py_ssize_t full
+    Py_ssize_t no_ack
+    Py_ssize_t unsettled
+    Py_ssize_t waiters
+
+cdef InboxSlots _inbox
+_inbox.acks = slot_offset(Inbox, "acks")
+_inbox.check_at = slot_offset(Inbox, "check_at")
+_inbox.deliveries = slot_offset(Inbox, "deliveries")
+_inbox.ended = slot_offset(Inbox, "ended")
+_inbox.full = slot_offset(Inbox, "full")
+_inbox.no_ack = slot_offset(Inbox, "no_ack")
+_inbox.unsettled = slot_offset(Inbox, "unsettled")
+_inbox.waiters = slot_offset(Inbox, "waiters")
 
 # The last class of each kind that was seen: there is one in a process.
 cdef object _unsettled_class = Unsettled
@@ -260,15 +278,15 @@ def deal(deliveries):
         if not is_inbox(owner):
             _lanes.deal([delivery])
             continue
-        waiting = get(<object>owner, _inbox_deliveries)
-        waiters = get(<object>owner, _inbox_waiters)
+        waiting = get(<object>owner, _inbox.deliveries)
+        waiters = get(<object>owner, _inbox.waiters)
         if (
-            is_false(get(<object>owner, _inbox_ended))
+            is_false(get(<object>owner, _inbox.ended))
             and waiting != NULL
             and type(<object>waiting) is _deque
             and waiters != NULL
             and <object>waiters is None
-            and slot_number(owner, _inbox_check_at, &check_at)
+            and slot_number(owner, _inbox.check_at, &check_at)
             and <uint64_t>PyObject_Size(<object>waiting) + 1 < check_at
         ):
             call_method(_deque_append, <object>waiting, delivery)
@@ -293,8 +311,162 @@ cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kin
         if type(<object>item) is kind:
             owner = get(<object>item, _delivery.owner)
             if owner != NULL and type(<object>owner) is _inbox_class:
-                prefetch(get(<object>owner, _inbox_deliveries), 0)
-                prefetch(get(<object>owner, _inbox_deliveries), 64)
+                prefetch(get(<object>owner, _inbox.deliveries), 0)
+                prefetch(get(<object>owner, _inbox.deliveries), 64)
+
+
+# -- from who takes deliveries --------------------------------------------------------------------
+
+# Methods in the place of those in Python, which they call where something is out of the ordinary.
+# Nothing in here runs Python code between the first change and the last one.
+
+cdef extern from *:
+    """
+    typedef PyObject *(*leveret_function)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+    static PyMethodDef leveret_ack = {"ack", NULL, METH_FASTCALL | METH_KEYWORDS, NULL};
+
+    /* A method `ack` of a class. */
+    static PyObject *leveret_new_ack(PyObject *cls, leveret_function function, const char *doc) {
+        leveret_ack.ml_meth = (PyCFunction)(void (*)(void))function;
+        leveret_ack.ml_doc = doc;
+        return PyDescr_NewMethod((PyTypeObject *)cls, &leveret_ack);
+    }
+    /* A method `__next__` of a class that becomes its slot: like that of the built-in type. */
+    static PyObject *leveret_new_next(PyObject *cls, unaryfunc function, PyObject *like) {
+        if (!Py_IS_TYPE(like, &PyWrapperDescr_Type)) {
+            PyErr_SetString(PyExc_TypeError, "not a slot");
+            return NULL;
+        }
+        return PyDescr_NewWrapper(
+            (PyTypeObject *)cls, ((PyWrapperDescrObject *)like)->d_base, (void *)function);
+    }
+    /* Call a function of Python as a method, with the arguments as they came. */
+    static PyObject *leveret_call_method(
+        PyObject *function, PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
+        PyObject *method = PyMethod_New(function, self), *result;
+        if (method == NULL)
+            return NULL;
+        result = PyObject_Vectorcall(method, arguments, count, names);
+        Py_DECREF(method);
+        return result;
+    }
+    """
+    ctypedef object (*AckFunction "leveret_function")(
+        object, PyObject* const*, Py_ssize_t, PyObject*
+    )
+    ctypedef object (*NextFunction "unaryfunc")(object)
+    object leveret_new_ack(object, AckFunction, const char*)
+    object leveret_new_next(object, NextFunction, object)
+    object leveret_call_method(object, object, PyObject* const*, Py_ssize_t, PyObject*)
+    object leveret_call_one "PyObject_CallOneArg"(object, object)
+
+cdef Py_ssize_t _acked_noted = slot_offset(Acked, "noted")
+cdef Py_ssize_t _acked_waiting = slot_offset(Acked, "waiting")
+
+cdef object _acked_class = Acked  # the last one that was seen: there is one in a process
+cdef object _hastened_delivery = None
+cdef object _hastened_inbox = None
+cdef object _settled = None
+cdef object _plain_ack = None
+cdef bytes _ack_words = b""
+
+cdef object _hastened_consumer = None
+cdef object _plain_next = None
+cdef Py_ssize_t _consumer_inbox = 0
+
+
+cdef inline bint is_acked(PyObject* value) except -1:
+    global _acked_class
+    if value == NULL:
+        return False
+    kind = type(<object>value)
+    if kind is _acked_class:
+        return True
+    if not issubclass(kind, Acked):
+        return False
+    _acked_class = kind
+    return True
+
+
+cdef bint was_acked(object delivery) except -1:
+    """The usual ack; False where it is not one, and nothing was done."""
+    cdef PyObject* owner = get(delivery, _delivery.owner)
+    cdef PyObject* tag = get(delivery, _delivery.delivery_tag)
+    cdef PyObject* unsettled
+    cdef PyObject* acks
+    cdef PyObject* waiting
+    if owner == NULL or tag == NULL or type(<object>owner) is not _hastened_inbox:
+        return False
+    unsettled = get(<object>owner, _inbox.unsettled)
+    if not is_unsettled(unsettled):
+        return False
+    pair = (<object>unsettled, <object>tag)  # before all else: the garbage collector may come
+    inbox = <object>owner
+    acks = get(inbox, _inbox.acks)
+    if not (
+        get(delivery, _delivery.owner) == owner
+        and is_false(get(inbox, _inbox.no_ack))
+        and is_true(get(<object>PyTuple_GET_ITEM(pair, 0), _unsettled.gathers))
+        and is_acked(acks)
+        and is_true(get(<object>acks, _acked_noted))
+    ):
+        return False
+    waiting = get(<object>acks, _acked_waiting)
+    if waiting == NULL or type(<object>waiting) is not list:
+        return False
+    PyList_Append(<list>waiting, pair)
+    replace(delivery, _delivery.owner, _settled)
+    return True
+
+
+cdef object hastened_ack(
+    object self, PyObject* const* arguments, Py_ssize_t count, PyObject* names
+):
+    if not count and names == NULL and type(self) is _hastened_delivery and was_acked(self):
+        return None
+    return leveret_call_method(_plain_ack, self, arguments, count, names)
+
+
+def hasten_ack(delivery_class, inbox_class, settled):
+    """`pure.hasten_ack`."""
+    global _hastened_delivery, _hastened_inbox, _settled, _plain_ack, _ack_words
+    if _plain_ack is not None or not is_plain(delivery_class) or not issubclass(inbox_class, Inbox):
+        return
+    _plain_ack = delivery_class.ack
+    _hastened_inbox = inbox_class
+    _settled = settled
+    words = f"ack($self, /, *, multiple=False)\n--\n\n{_plain_ack.__doc__}"
+    _ack_words = words.encode()
+    delivery_class.ack = leveret_new_ack(delivery_class, hastened_ack, _ack_words)
+    _hastened_delivery = delivery_class
+
+
+cdef object hastened_next(object self):
+    cdef PyObject* inbox = get(self, _consumer_inbox)
+    cdef PyObject* deliveries
+    if is_inbox(inbox):
+        deliveries = get(<object>inbox, _inbox.deliveries)
+        if (
+            is_false(get(<object>inbox, _inbox.full))
+            and deliveries != NULL
+            and type(<object>deliveries) is _deque
+            and PyObject_Size(<object>deliveries)
+        ):
+            return leveret_call_one(_deque_popleft, <object>deliveries)
+    return leveret_call_one(_plain_next, self)
+
+
+def hasten_next(consumer_class, inbox):
+    """`pure.hasten_next`."""
+    global _hastened_consumer, _plain_next, _consumer_inbox
+    if _hastened_consumer is not None:
+        return
+    _consumer_inbox = slot_offset(consumer_class, inbox)
+    _plain_next = consumer_class.__next__
+    _hastened_consumer = consumer_class
+    consumer_class.__next__ = leveret_new_next(
+        consumer_class, hastened_next, type(iter(())).__next__
+    )
 
 
 # -- acks -----------------------------------------------------------------------------------------

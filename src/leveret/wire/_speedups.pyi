@@ -6,6 +6,8 @@ from .declare import Method
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
 from .lanes import Lane, Unsettled
+from .lanes import hasten_ack as hasten_ack
+from .lanes import hasten_next as hasten_next
 from .making import maker as maker
 from .properties import Properties
 from .publishing import confirm as confirm
@@ -33,6 +35,8 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "hasten_ack",
+    "hasten_next",
     "is_plain_table",
     "maker",
     "queue_publish",

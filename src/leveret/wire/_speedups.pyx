@@ -48,7 +48,7 @@ from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
 from .declare import METHODS, Method, decode_method_at
 from .encoders import encode_return
-from .lanes import Inbox, Lane, Unsettled
+from .lanes import Acked, Inbox, Lane, Unsettled
 from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
 
@@ -72,6 +72,8 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "hasten_ack",
+    "hasten_next",
     "is_plain_table",
     "maker",
     "queue_publish",

@@ -22,7 +22,18 @@ from .constants import FRAME_END
 from .content import Delivery, Item
 from .methods import BasicAck
 
-__all__ = ["Inbox", "Lane", "Unsettled", "claim", "deal", "encode_acks", "settle"]
+__all__ = [
+    "Acked",
+    "Inbox",
+    "Lane",
+    "Unsettled",
+    "claim",
+    "deal",
+    "encode_acks",
+    "hasten_ack",
+    "hasten_next",
+    "settle",
+]
 
 _ACK: Final = BasicAck.key
 _pack = struct.Struct(">BHIIQ?B").pack  # a basic.ack, as in `encoders`
@@ -79,6 +90,20 @@ class Lane:
         self.siblings = siblings
 
 
+class Acked:
+    """Acks of all channels of a connection.
+
+    Attributes:
+        noted: who sends knows that there are some.
+        waiting: those that nobody has looked at, for `settle`.
+    """
+
+    __slots__ = ("noted", "waiting")
+
+    noted: bool
+    waiting: list[Any]
+
+
 class Inbox:
     """Where deliveries of one consumer wait to be taken.
 
@@ -86,14 +111,30 @@ class Inbox:
         deliveries: received and not taken yet.
         waiters: those who wait for a delivery; None where nobody does.
         check_at: how many deliveries want a look.
+        full: whoever takes one has to look whether there is room again.
         ended: nobody takes them any more.
+        no_ack: they want no settling.
+        acks, unsettled: where their acks go, and of which channel they are.
     """
 
-    __slots__ = ("check_at", "deliveries", "ended", "waiters")
+    __slots__ = (
+        "acks",
+        "check_at",
+        "deliveries",
+        "ended",
+        "full",
+        "no_ack",
+        "unsettled",
+        "waiters",
+    )
 
+    acks: Acked
     check_at: int
     deliveries: deque[Any]
     ended: bool
+    full: bool
+    no_ack: bool
+    unsettled: Unsettled
     waiters: list[Any] | None
 
     def receive(self, deliveries: list[Any]) -> None:
@@ -155,6 +196,31 @@ def deal(deliveries: Sequence[Delivery]) -> None:
             owner.receive([delivery])
         else:
             waiting.append(delivery)
+
+
+def hasten_ack(delivery_class: type[Delivery], inbox_class: type[Inbox], settled: object) -> None:
+    """Have the usual `delivery.ack()` take no step in Python; any other one is what it was.
+
+    Usual is one that does no more than this: of a delivery whose owner is an inbox that wants
+    settling, `(inbox.unsettled, delivery_tag)` is added to `inbox.acks.waiting`, while
+    `unsettled.gathers` and `acks.noted`, and `settled` becomes the owner. In Python there is no
+    shorter way than the method itself.
+
+    Args:
+        delivery_class: has the method `ack`. Objects of its subclasses go the other way.
+        inbox_class: whose `ack` does that. The same for its subclasses.
+    """
+
+
+def hasten_next(consumer_class: type[Any], inbox: str) -> None:
+    """Have the usual `next(consumer)` take no step in Python; any other one is what it was.
+
+    Usual is one that does no more than take the first delivery of the inbox, which is not full.
+
+    Args:
+        consumer_class: has the method `__next__`.
+        inbox: the name of the slot where it has its inbox.
+    """
 
 
 def settle(

@@ -17,7 +17,7 @@ from .encoders import (
     encode_return,
 )
 from .frames import decode_frames
-from .lanes import claim, deal, encode_acks, settle
+from .lanes import claim, deal, encode_acks, hasten_ack, hasten_next, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
 from .publishing import confirm, confirm_run, count_confirmed, queue_publish
@@ -43,6 +43,8 @@ __all__ = [
     "encode_reject",
     "encode_return",
     "encode_table",
+    "hasten_ack",
+    "hasten_next",
     "is_plain_table",
     "maker",
     "queue_publish",

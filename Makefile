@@ -61,7 +61,7 @@ compat: $(BIN)/python
 	@$(BIN)/python tools/compat $(ARGS)
 
 clean:
-	rm -f src/leveret/wire/_speedups*.so src/leveret/wire/_speedups.c
+	rm -f src/leveret/*/_*.so src/leveret/wire/_speedups.c src/leveret/sync/_exchange.c
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.rabbitmq/*' -prune -exec rm -rf {} +
 

@@ -16,23 +16,18 @@ from zlib import crc32
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FOLDER = "src/leveret/wire"
-SOURCES = [
-    f"{FOLDER}/_speedups.pyx",
-    *(
-        f"{FOLDER}/_{part}.pxi"
-        for part in (
-            "memory",
-            "tables",
-            "properties",
-            "frames",
-            "methods",
-            "encoders",
-            "lanes",
-            "publishes",
-        )
-    ),
-]
+WIRE = "src/leveret/wire"
+PARTS = ("memory", "tables", "properties", "frames", "methods", "encoders", "lanes", "publishes")
+SLOTS = f"{WIRE}/_slots.pxi"
+SOURCES = {  # of each extension
+    "leveret.wire._speedups": [
+        f"{WIRE}/_speedups.pyx",
+        SLOTS,
+        *(f"{WIRE}/_{part}.pxi" for part in PARTS),
+    ],
+}
+if os.name == "posix":
+    SOURCES["leveret.sync._exchange"] = ["src/leveret/sync/_exchange.pyx", SLOTS]
 
 
 class OptionalBuild(build_ext):
@@ -51,9 +46,9 @@ class OptionalBuild(build_ext):
             tell(f"the compiled codec was not built: {error}")
 
 
-def fingerprint() -> int:
+def fingerprint(sources: list[str]) -> int:
     """What a build was made of: a test compares it with the sources that lie beside the build."""
-    return crc32(b"".join(sorted(Path(path).read_bytes() for path in SOURCES)))
+    return crc32(b"".join(sorted(Path(path).read_bytes() for path in sources)))
 
 
 def tell(words: str) -> None:
@@ -70,12 +65,13 @@ def extensions() -> list[Extension]:
     else:
         return [
             Extension(
-                "leveret.wire._speedups",
-                SOURCES[:1],
-                depends=SOURCES[1:],
-                define_macros=[("LEVERET_SOURCES", f"{fingerprint()}u")],
+                name,
+                sources[:1],
+                depends=sources[1:],
+                define_macros=[("LEVERET_SOURCES", f"{fingerprint(sources)}u")],
                 optional=True,
             )
+            for name, sources in SOURCES.items()
         ]
     return []
 

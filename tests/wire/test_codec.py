@@ -64,11 +64,22 @@ def test_the_codec_that_was_asked_for_is_the_one_that_works():
 
 
 @needs_extension
-def test_the_extension_was_built_from_the_sources_beside_it():
-    folder = Path(wire.__file__).parent
-    sources = [folder / "_speedups.pyx", *folder.glob("*.pxi")]
+@pytest.mark.parametrize(
+    ("name", "patterns"),
+    [
+        (EXTENSION, ["wire/_speedups.pyx", "wire/*.pxi"]),
+        pytest.param(
+            "leveret.sync._exchange",
+            ["sync/_exchange.pyx", "wire/_slots.pxi"],
+            marks=pytest.mark.skipif(os.name != "posix", reason="for sockets of POSIX"),
+        ),
+    ],
+)
+def test_the_extension_was_built_from_the_sources_beside_it(name, patterns):
+    folder = Path(leveret.__file__).parent
+    sources = [path for pattern in patterns for path in folder.glob(pattern)]
     fingerprint = crc32(b"".join(sorted(path.read_bytes() for path in sources)))
-    assert fingerprint == import_module(EXTENSION).BUILT_FROM, "build it anew: pip install -e ."
+    assert fingerprint == import_module(name).BUILT_FROM, "build it anew: pip install -e ."
 
 
 @pytest.mark.parametrize("asked_for", ["pure", pytest.param("compiled", marks=needs_extension)])

@@ -222,6 +222,7 @@ class BaseCore:
             elif isinstance(reply, wire.BasicCancelOk):
                 self._on_cancel_ok(event.channel, reply.consumer_tag)
         waiter: Waiter = event.token  # type: ignore[assignment]
+        event.token = None  # which would have the event, and wait for the garbage collector
         if waiter.abandoned or not waiter.set_result(event):
             self.undo(event)
 

@@ -21,7 +21,7 @@ from .states import ChannelState
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["REPLIES", "RequestingChannel"]
+__all__ = ["PLAIN_REQUESTS", "REPLIES", "RequestingChannel"]
 
 _OWN_FUNCTIONS = frozenset({wire.ChannelOpen, wire.ChannelClose}) | frozenset(
     kind for key, kind in wire.METHODS.items() if key >> 16 == CONNECTION_CLASS
@@ -45,6 +45,9 @@ _HEEDED = frozenset(  # see `_heed`
     }
 )
 _PLAIN = REPLIES - _HEEDED
+PLAIN_REQUESTS = frozenset(  # with which nothing changes, and neither with their replies
+    kind for kind in _REQUESTS - _NOTED if _PLAIN.issuperset(kind.replies)
+)
 
 
 class RequestingChannel(Channel):

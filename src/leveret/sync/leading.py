@@ -8,7 +8,7 @@ from collections import deque
 
 from .. import protocol
 from ..client.consumer import Subscription
-from ..client.deadline import Deadline
+from ..client.deadline import Deadline, make_deadline
 from ..client.parameters import Parameters
 from .readiness import READ, WRITE, Readiness
 from .receiving import Receiver
@@ -56,6 +56,7 @@ class Leader(Receiver):
         "_resting",
         "_sent",
         "_sleeping",
+        "_timeout",
         "_woken",
         "reading",
         "unanswered",
@@ -65,6 +66,7 @@ class Leader(Receiver):
         self, parameters: Parameters, options: protocol.ClientOptions, stream: Stream
     ) -> None:
         super().__init__(parameters, options, stream)
+        self._timeout = Deadline(parameters.timeout).timeout
         self.unanswered = 0
         self.reading = IO_THREAD
         self._readiness = Readiness(stream)
@@ -86,6 +88,12 @@ class Leader(Receiver):
         self._failure: Exception | None = None  # met by a caller: for the I/O thread to raise
         self._asking: set[Waiter] = set()  # those that wait for an answer of the broker
         self._full: set[Subscription] = set()
+
+    def deadline_of(self, timeout: float | Deadline | None) -> Deadline:
+        """The deadline of one operation: `timeout` or the connection's default, in seconds."""
+        if timeout is None:
+            return make_deadline(self._timeout, time.monotonic() + self._timeout)
+        return timeout if timeout.__class__ is Deadline else Deadline(timeout)  # type: ignore
 
     # -- waking ----------------------------------------------------------------------------
 

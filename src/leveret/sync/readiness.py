@@ -10,6 +10,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from types import BuiltinFunctionType
 from typing import Protocol
 
 __all__ = ["READ", "WAKE", "WRITE", "Readiness"]
@@ -26,19 +27,31 @@ class Readiness:
 
     Args:
         stream: what has a descriptor to be read and written.
+
+    Attributes:
+        takes_many: whether two may wait for one stream at the same time: eventlet does not let
+            them.
+        wait: wait until something of READ and WRITE can be done, `wake` is called, or so many
+            seconds are over (None for no limit). Says which of READ, WRITE and WAKE hold.
+        descriptors: the stream's and the one that `wake` makes readable, where they may be waited
+            for by other means, too: for nobody has patched this.
     """
+
+    __slots__ = ("_waiting", "_waker", "descriptors", "takes_many", "wait")
+
+    wait: Callable[[int, float | None], int]
 
     def __init__(self, stream: _Descriptor) -> None:
         self._waker, woken = socket.socketpair()
         self._waker.setblocking(False)
         woken.setblocking(False)
         kind = _Poll if hasattr(select, "poll") else _Select
-        #: Whether two may wait for one stream at the same time: eventlet does not let them.
         self.takes_many = kind is _Poll
         self._waiting = kind(stream.fileno(), woken)
-        #: Wait until something of READ and WRITE can be done, `wake` is called, or so many seconds
-        #: are over (None for no limit). Says which of READ, WRITE and WAKE hold.
-        self.wait: Callable[[int, float | None], int] = self._waiting.wait
+        self.wait = self._waiting.wait
+        self.descriptors: tuple[int, int] | None = None
+        if kind is _Poll and isinstance(select.poll, BuiltinFunctionType):
+            self.descriptors = stream.fileno(), woken.fileno()
 
     def wake(self) -> None:
         """Make `wait` return, now or the next time. Any thread, and any signal handler, may."""

@@ -40,6 +40,18 @@ class Stream:
         has_early: whether `receive` has something that no selector will tell of.
     """
 
+    __slots__ = (
+        "_early",
+        "_ended",
+        "_socket",
+        "_tls",
+        "has_early",
+        "receive",
+        "send_some",
+        "takes_pieces",
+        "unsent",
+    )
+
     def __init__(self, sock: socket.socket, tls: _Tls | None) -> None:
         sock.setblocking(False)
         self._socket = sock

@@ -92,14 +92,6 @@ cdef inline bint slot_number(PyObject* self, Py_ssize_t offset, uint64_t* number
     return value != NULL and as_unsigned(<object>value, number)
 
 
-cdef inline bint is_true(PyObject* value) noexcept:
-    return value != NULL and <object>value is True
-
-
-cdef inline bint is_false(PyObject* value) noexcept:
-    return value != NULL and <object>value is False
-
-
 cdef inline bint is_number(PyObject* one, PyObject* other) noexcept:
     """Whether two slots have the same ordinary int."""
     cdef uint64_t number, expected

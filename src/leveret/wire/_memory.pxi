@@ -1,18 +1,8 @@
-# Numbers in network order, slots of objects, strings by content. Part of _speedups.pyx.
+# Numbers in network order, makers of objects, strings by content. Part of _speedups.pyx.
 
 cdef extern from *:
     """
     #include <stdint.h>
-    #include "structmember.h"
-
-    #ifndef Py_T_OBJECT_EX
-    #define Py_T_OBJECT_EX T_OBJECT_EX
-    #endif
-
-    #ifndef LEVERET_SOURCES  /* setup.py defines it */
-    #define LEVERET_SOURCES 0u
-    #endif
-
     static inline uint32_t leveret_read16(const uint8_t *p) {
         return (uint32_t)p[0] << 8 | p[1];
     }
@@ -34,89 +24,34 @@ cdef extern from *:
         return leveret_write32(leveret_write32(p, (uint32_t)(value >> 32)), (uint32_t)value);
     }
 
-    /* Whether an int is not negative and of one digit: then its value, without a call. */
-    static inline int leveret_is_short(PyObject *value, uint64_t *number) {
-    #if PY_VERSION_HEX >= 0x030C0000
-        Py_ssize_t small;
-        if (!PyUnstable_Long_IsCompact((PyLongObject *)value))
-            return 0;
-        small = PyUnstable_Long_CompactValue((PyLongObject *)value);
-        *number = (uint64_t)small;
-        return small >= 0;
-    #else
-        Py_ssize_t digits = Py_SIZE(value);
-        *number = digits ? ((PyLongObject *)value)->ob_digit[0] : 0;
-        return digits == 0 || digits == 1;
-    #endif
-    }
-    /* A new object of a class that object.__new__ would make, its slots empty. */
-    static inline PyObject *leveret_allocate(PyObject *cls) {
-        return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
-    }
-    /* Fill a slot that is empty. */
-    static inline void leveret_put(PyObject *self, Py_ssize_t offset, PyObject *value) {
-        Py_INCREF(value);
-        *(PyObject **)((char *)self + offset) = value;
-    }
-    /* Fill a slot, whatever was in it. */
-    static inline void leveret_replace(PyObject *self, Py_ssize_t offset, PyObject *value) {
-        PyObject **slot = (PyObject **)((char *)self + offset);
-        PyObject *old = *slot;
-        Py_INCREF(value);
-        *slot = value;
-        Py_XDECREF(old);
-    }
-    /* A borrowed reference, NULL if the slot is empty. */
-    static inline PyObject *leveret_get(PyObject *self, Py_ssize_t offset) {
-        return *(PyObject **)((char *)self + offset);
-    }
     /* Ask for what will be read, and mostly written, soon. */
     static inline void leveret_prefetch(PyObject *self, Py_ssize_t offset) {
     #if defined(__GNUC__)
         __builtin_prefetch((char *)self + offset, 1);
     #endif
     }
-    /* Call a method of one argument by its descriptor. */
-    static inline int leveret_call(PyObject *method, PyObject *self, PyObject *argument) {
-        PyObject *arguments[2] = {self, argument};
-        PyObject *result = PyObject_Vectorcall(method, arguments, 2, NULL);
-        if (result == NULL)
-            return -1;
-        Py_DECREF(result);
-        return 0;
-    }
-    /* Where the slot of this descriptor is; -1 if it is not one of __slots__. */
-    static Py_ssize_t leveret_slot_offset(PyObject *descriptor) {
-        PyMemberDef *member;
-        if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
-            return -1;
-        member = ((PyMemberDescrObject *)descriptor)->d_member;
-        return member->type == Py_T_OBJECT_EX && !member->flags ? member->offset : -1;
-    }
     """
-    const uint32_t LEVERET_SOURCES
     uint32_t read16 "leveret_read16"(const uint8_t*) noexcept nogil
     uint32_t read32 "leveret_read32"(const uint8_t*) noexcept nogil
     uint64_t read64 "leveret_read64"(const uint8_t*) noexcept nogil
     uint8_t* write16 "leveret_write16"(uint8_t*, uint32_t) noexcept nogil
     uint8_t* write32 "leveret_write32"(uint8_t*, uint32_t) noexcept nogil
     uint8_t* write64 "leveret_write64"(uint8_t*, uint64_t) noexcept nogil
-    bint is_short "leveret_is_short"(object, uint64_t*) noexcept
-    object allocate "leveret_allocate"(object)
-    void put "leveret_put"(object, Py_ssize_t, object) noexcept
-    void replace "leveret_replace"(object, Py_ssize_t, object) except *
-    PyObject* get "leveret_get"(object, Py_ssize_t) noexcept
     void prefetch "leveret_prefetch"(PyObject*, Py_ssize_t) noexcept nogil
-    int call_method "leveret_call"(object, object, object) except -1
-    Py_ssize_t leveret_slot_offset(object) noexcept
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    int METH_FASTCALL
+    object PyCFunction_New(PyMethodDef*, object)
 
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) noexcept
     bint PyUnicode_IS_ASCII(object) noexcept
     bint PyUnicode_IS_COMPACT_ASCII(object) noexcept
     Py_ssize_t PyUnicode_GET_LENGTH(object) noexcept
     const uint8_t* PyUnicode_1BYTE_DATA(object) noexcept
-    # without `except`: of an int it has no error but the overflow
-    long long PyLong_AsLongLongAndOverflow(object, int*) noexcept
     # without `except`: the error is cleared, and the twin in Python words it
     unsigned long long PyLong_AsUnsignedLongLong(object) noexcept
     PyObject* PyErr_Occurred() noexcept
@@ -125,16 +60,8 @@ cdef extern from *:
     double PyFloat_Unpack8(const char*, int) except? -1.0
 
 
-cdef Py_ssize_t slot_offset(object cls, str name) except -1:
-    """Where objects of `cls` have the slot `name`."""
-    cdef Py_ssize_t offset = leveret_slot_offset(getattr(cls, name))
-    if offset < 0:
-        raise ImportError(f"{cls.__qualname__}.{name} is not a slot: the codec must be built anew")
-    return offset
-
-
 cdef class Maker:
-    """A class, and where its attributes are; called with the values of the given ones."""
+    """A class, and where its attributes are."""
 
     cdef object cls
     cdef object twin
@@ -158,36 +85,33 @@ cdef class Maker:
     def __dealloc__(self):
         PyMem_Free(self.offsets)
 
-    def __call__(self, *values):
-        cdef Py_ssize_t at
-        cdef Py_ssize_t count = self.count
-        if PyTuple_GET_SIZE(values) != count:
-            return self.twin(*values)  # says what is wrong
-        made = allocate(self.cls)
-        for at in range(count):
-            put(made, self.offsets[at], <object>PyTuple_GET_ITEM(values, at))
-        for at in range(PyTuple_GET_SIZE(self.constants)):
-            put(made, self.offsets[count + at], <object>PyTuple_GET_ITEM(self.constants, at))
-        return made
+
+cdef object make(Maker self, PyObject* const* values, Py_ssize_t count):
+    cdef Py_ssize_t at
+    if count != self.count:
+        return self.twin(*[<object>values[at] for at in range(count)])  # says what is wrong
+    made = allocate(self.cls)
+    for at in range(count):
+        put(made, self.offsets[at], <object>values[at])
+    for at in range(PyTuple_GET_SIZE(self.constants)):
+        put(made, self.offsets[count + at], <object>PyTuple_GET_ITEM(self.constants, at))
+    return made
+
+
+# By hand: Cython's own functions of any number of arguments take them in a tuple.
+cdef PyMethodDef _make
+_make.ml_name = "make"
+_make.ml_meth = <PyCFunction><void*>make
+_make.ml_flags = METH_FASTCALL
+_make.ml_doc = NULL
 
 
 def maker(cls, given, constants):
     """`pure.maker`."""
-    return Maker(cls, given, constants)
+    return PyCFunction_New(&_make, Maker(cls, given, constants))
 
 
 # -- arguments ----------------------------------------------------------------------------------
-
-cdef inline bint as_size(object value, int64_t* size) noexcept:
-    """Whether `value` is an ordinary int, not negative and far from an overflow."""
-    cdef int overflow = 0
-    if type(value) is not int:
-        return False
-    if is_short(value, <uint64_t*>size):
-        return True
-    size[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
-    return not overflow and 0 <= size[0] <= INT64_MAX // 2
-
 
 cdef inline bint as_unsigned(object value, uint64_t* number) noexcept:
     """Whether `value` is an ordinary int of 64 bits, not negative."""

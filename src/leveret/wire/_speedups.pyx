@@ -80,6 +80,7 @@ __all__ = [
     "settle",
 ]
 
+include "_slots.pxi"
 include "_memory.pxi"
 include "_tables.pxi"
 include "_properties.pxi"

@@ -1,11 +1,12 @@
 """Who moves the bytes of a blocking connection, and who waits for them.
 
 There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
-work only, and no user code runs under it, a handler of `logging` included.
+work only (and, by `_exchange`, for two system calls that do not wait), and no user code runs under
+it, a handler of `logging` included.
 
 **Reading.** One thread at a time reads the socket, keeps the time and hands out events: `reading`
 says which. A thread that is going to wait for an answer does it itself, if nobody else
-is at it (`_lead`): so an answer costs two system calls and no switch of threads. The I/O thread
+is at it (`_lead`, and `exchange` for the usual case): so an answer costs two system calls and no switch of threads. The I/O thread
 does it when no caller has led for a while, when more than one of them waits, and whenever there is
 something to end. While callers lead it stands by: it looks every `STANDBY` to `STANDBY_MAX`
 seconds, and less often while one caller leads for long.

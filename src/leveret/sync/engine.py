@@ -5,11 +5,11 @@ work only (and, by `_exchange`, for two system calls that do not wait), and no u
 it, a handler of `logging` included.
 
 **Reading.** One thread at a time reads the socket, keeps the time and hands out events: `reading`
-says which. A thread that is going to wait for an answer does it itself, if nobody else
-is at it (`_lead`, and `exchange` for the usual case): so an answer costs two system calls and no switch of threads. The I/O thread
-does it when no caller has led for a while, when more than one of them waits, and whenever there is
-something to end. While callers lead it stands by: it looks every `STANDBY` to `STANDBY_MAX`
-seconds, and less often while one caller leads for long.
+says which. A thread that is going to wait for an answer does it itself, if nobody else is at it
+(`_lead`, and `exchange` for the usual case): so an answer costs two system calls and no switch of
+threads. The I/O thread does it when no caller has led for a while, when more than one of them
+waits, and whenever there is something to end. While callers lead it stands by: it looks every
+`STANDBY` to `STANDBY_MAX` seconds, and less often while one caller leads for long.
 
 **Sending.** Who has set `_sending`, under the lock, moves bytes from the protocol to the socket;
 who finds it set leaves the bytes to the other. A caller that is going to wait sends its own. One

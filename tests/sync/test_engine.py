@@ -475,6 +475,28 @@ def test_who_leads_sends_when_the_socket_takes_more() -> None:
         peer.result(SECONDS)
 
 
+def test_nobody_is_busy_while_the_socket_takes_no_more() -> None:
+    with scripted_broker(script=STEPS[:-1]) as broker:
+        connection = leveret.connect(f"amqp://{broker.address}", heartbeat=0, timeout=SECONDS)
+        channel = connection.channel()
+        waits = []
+        readiness = channel.core.readiness
+        wait = readiness.wait
+
+        def noted(wanted: int, timeout: float | None) -> int:
+            waits.append(wanted)
+            return wait(wanted, timeout)
+
+        readiness.wait = noted
+        body = bytes(1_000_000)
+        with pytest.raises(leveret.DeadlineExceeded):
+            while True:
+                channel.basic_publish(body, routing_key="q", timeout=0.5)
+        assert any(wanted & WRITE for wanted in waits)
+        assert len(waits) < 200
+        channel.core.abort()
+
+
 def test_without_poll(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, and where another library has taken `select.poll` away."""
     monkeypatch.delattr(select, "poll")

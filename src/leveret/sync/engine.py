@@ -151,8 +151,8 @@ class Engine(Requester):
                 standby = self._stand_by()
                 later = self.reading != NOBODY and self._acks_gather(time.monotonic())
             if standby is not None:
-                # Where the socket takes no more, who leads waits for it: trying again would wake it,
-                # and this thread, on and on.
+                # Where the socket takes no more, who leads waits for it: trying again would wake
+                # it, and this thread, on and on.
                 if not later and self.may_flush():
                     self._flush_mine()  # who leads reads what the broker has said, before the end
                 return None, standby

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import wire
+from ..client.deadline import Deadline
 from ..client.publisher import (
     BasePublication,
     Window,
@@ -116,9 +117,7 @@ class Publisher:
         if window.in_flight >= window.max_in_flight or (
             core.held and not core.may_publish(channel)
         ):
-            deadline = channel.deadline(timeout)
-            await core.wait_in_window(window, window.room(), deadline)
-            await channel.wait_to_publish(deadline)
+            await self._wait_for_place(channel.deadline(timeout))
         publication = make_publication(
             channel, exchange, routing_key, body, mandatory, window
         )
@@ -132,6 +131,15 @@ class Publisher:
             publication,
         )
         return publication
+
+    async def _wait_for_place(self, deadline: Deadline) -> None:
+        """Wait until one more may be published. Others who wait for that may be quicker."""
+        window = self._window
+        while True:
+            await self._core.wait_in_window(window, window.room(), deadline)
+            await self._channel.wait_to_publish(deadline)
+            if window.in_flight < window.max_in_flight:
+                return
 
     def _raise_failures(self) -> None:
         failures = self._window.take_failures()

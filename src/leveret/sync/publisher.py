@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import wire
+from ..client.deadline import Deadline
 from ..client.publisher import (
     BasePublication,
     Window,
@@ -117,9 +118,7 @@ class Publisher:
         if window.in_flight >= window.max_in_flight or (
             core.held and not core.may_publish(channel)
         ):
-            deadline = channel.deadline(timeout)
-            core.wait_in_window(window, window.room(), deadline)
-            channel.wait_to_publish(deadline)
+            self._wait_for_place(channel.deadline(timeout))
         publication = make_publication(
             channel, exchange, routing_key, body, mandatory, window
         )
@@ -133,6 +132,15 @@ class Publisher:
             publication,
         )
         return publication
+
+    def _wait_for_place(self, deadline: Deadline) -> None:
+        """Wait until one more may be published. Others who wait for that may be quicker."""
+        window = self._window
+        while True:
+            self._core.wait_in_window(window, window.room(), deadline)
+            self._channel.wait_to_publish(deadline)
+            if window.in_flight < window.max_in_flight:
+                return
 
     def _raise_failures(self) -> None:
         failures = self._window.take_failures()

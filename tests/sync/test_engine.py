@@ -421,6 +421,17 @@ def test_a_signal_handler_that_waits_where_its_thread_leads(channel: leveret.Cha
     assert asked.calls == [(True,)]
 
 
+def test_two_that_close() -> None:
+    """Each has its own deadline, and the socket is closed in any case."""
+    with scripted_broker(script=STEPS[:4]) as broker:
+        connection = leveret.connect(f"amqp://guest:guest@{broker.address}")
+        first = start(connection.close)
+        eventually(lambda: not connection.is_open)
+        with pytest.raises(leveret.DeadlineExceeded, match=r"connection\.close"):
+            connection.close(timeout=0.05)
+        first.result()
+
+
 def test_a_cut_while_one_leads(broker: Broker) -> None:
     with Proxy(broker.url) as proxy:
         connection = leveret.connect(proxy.url)

@@ -40,6 +40,7 @@ async def open_core(parameters: Parameters) -> Core:
         await _connect(core, deadline, where)
         await core._result(waiter, deadline, f"the handshake with {where}", None)
     except BaseException:
+        waiter.abandoned = True
         await core.discard()
         raise
     finally:
@@ -96,8 +97,11 @@ async def _connect(core: Core, deadline: Deadline, where: str) -> None:
 
 
 async def _within(deadline: Deadline, awaitable: Awaitable[T], operation: str) -> T:
+    scope = asyncio.timeout(deadline.remaining())
     try:
-        async with asyncio.timeout(deadline.remaining()):
+        async with scope:
             return await awaitable
     except TimeoutError as error:
+        if not scope.expired():
+            raise
         raise deadline.exceeded(operation) from error

@@ -362,8 +362,10 @@ class Core(Engine):
             if self.end_connection(reply_code, reply_text, waiter):
                 await self._reply(waiter, deadline, "connection.close")
             elif self.protocol.state is protocol.State.CLOSING:
-                # another task is at it: it has its own deadline
+                # another task is at it, with a deadline of its own
                 await asyncio.wait([self._closed], timeout=deadline.remaining())
+                if not self._closed.done():
+                    raise deadline.exceeded("connection.close")
         finally:
             self.abort()
         if not self._closed.done():

@@ -289,6 +289,8 @@ class Core(Engine):
             if asked is NO_REPLY and self._thread.is_alive():
                 # another thread is at it, with a deadline of its own
                 self._thread.join(deadline.remaining())
+                if self._thread.is_alive():
+                    raise deadline.exceeded("connection.close")
         finally:
             self.abort()
         if self._thread.is_alive():

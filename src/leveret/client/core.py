@@ -375,6 +375,12 @@ class BaseCore:
             self.call_soon(self.on_close, event.error)
         self.shut_down()
 
+    def set_on_close(self, callback: Callable[[LeveretError | None], object] | None) -> None:
+        """Set `on_close`; of a connection that has ended of itself, call it."""
+        self.on_close = callback
+        if callback is not None and self.error is not None:
+            self.call_soon(callback, self.error)
+
     def _on_blocked(self, event: protocol.ConnectionBlocked) -> None:
         self.held = True
         self.log_soon(logging.WARNING, "connection blocked by the broker: %s", event.reason)

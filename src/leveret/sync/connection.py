@@ -95,12 +95,14 @@ class Connection:
 
     @property
     def on_close(self) -> Callable[[LeveretError | None], object] | None:
-        """Called once when the connection has ended, with the reason, None for `close()`."""
+        """Called once when the connection has ended, with the reason, None for `close()`. Set after
+        another end than that, it is called at once.
+        """
         return self._core.on_close
 
     @on_close.setter
     def on_close(self, callback: Callable[[LeveretError | None], object] | None) -> None:
-        self._core.on_close = callback
+        self._core.set_on_close(callback)
 
     @opening
     def channel(self, *, timeout: float | None = None) -> Channel:

@@ -138,6 +138,10 @@ class Core(Engine):
         """Set what is called when a consumer ends."""
         self._change(subscription.set_on_cancel, callback)
 
+    def set_on_close(self, callback: Callable[[LeveretError | None], object] | None) -> None:
+        """See `BaseCore`."""
+        self._change(super().set_on_close, callback)
+
     def run(self, callback: Callable[[Delivery], object], delivery: Delivery) -> None:
         """Call a consumer's callback."""
         callback(delivery)

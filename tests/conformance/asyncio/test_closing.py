@@ -21,7 +21,7 @@ from leveret import (
 
 from ...support.brokers import BrokerUnderTest
 from ...support.proxy import Proxy
-from ...support.tasks import Signal, aside, start
+from ...support.tasks import Signal, aside, eventually, start
 from .helpers import connect, exclusive_queue, get, open_connection
 
 AT_ONCE = 1.0  # seconds
@@ -119,6 +119,22 @@ async def test_a_connection_that_is_cut(broker: BrokerUnderTest, reset: bool) ->
         assert delivery.lost
         assert connection.close_reason is error
         await connection.close()
+
+
+async def test_on_close_of_a_connection_that_has_ended(broker: BrokerUnderTest) -> None:
+    late, never = Signal(), Signal()
+    with Proxy(broker.url) as proxy:
+        connection = await connect(proxy.url)
+        proxy.cut()
+        await eventually(lambda: not connection.is_open)
+        connection.on_close = late
+        assert await late.next() == (connection.close_reason,)
+        assert isinstance(connection.close_reason, ConnectionLost)
+    connection = await connect(broker.url)
+    await connection.close()
+    connection.on_close = never
+    with pytest.raises(TimeoutError):
+        await never.next(0.05)
 
 
 async def test_heartbeats(broker: BrokerUnderTest) -> None:

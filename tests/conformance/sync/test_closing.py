@@ -22,7 +22,7 @@ from leveret import (
 
 from ...support.brokers import BrokerUnderTest
 from ...support.proxy import Proxy
-from ...support.threads import Signal, aside, start
+from ...support.threads import Signal, aside, eventually, start
 from .helpers import connect, exclusive_queue, get, open_connection
 
 AT_ONCE = 1.0  # seconds
@@ -120,6 +120,22 @@ def test_a_connection_that_is_cut(broker: BrokerUnderTest, reset: bool) -> None:
         assert delivery.lost
         assert connection.close_reason is error
         connection.close()
+
+
+def test_on_close_of_a_connection_that_has_ended(broker: BrokerUnderTest) -> None:
+    late, never = Signal(), Signal()
+    with Proxy(broker.url) as proxy:
+        connection = connect(proxy.url)
+        proxy.cut()
+        eventually(lambda: not connection.is_open)
+        connection.on_close = late
+        assert late.next() == (connection.close_reason,)
+        assert isinstance(connection.close_reason, ConnectionLost)
+    connection = connect(broker.url)
+    connection.close()
+    connection.on_close = never
+    with pytest.raises(TimeoutError):
+        never.next(0.05)
 
 
 def test_heartbeats(broker: BrokerUnderTest) -> None:

@@ -22,6 +22,7 @@ from wire_strategies import channels, examples, shortstrs
 
 from leveret import wire
 from leveret.client.delivery import Delivery
+from leveret.exceptions import DecodeError
 from leveret.wire import pure
 from leveret.wire import table as tables
 
@@ -135,6 +136,21 @@ def test_streams_good_and_damaged(parts, faults, frame_max, before):
 
 
 @examples
+@given(strategies.methods, channels, st.just(b"") | pieces, damage, limits)
+def test_what_may_be_only_one_method(method, channel, rest, faults, frame_max):
+    data = method.encode(channel)
+    for each in (data, data + rest, damaged(data, faults)):
+        found = same("decode_only", each, frame_max)
+        try:
+            items, position, _ = pure.decode_frames(each, 0, frame_max)
+        except DecodeError:
+            items, position = [], 0
+        only = items[0] if len(items) == 1 and position == len(each) else None
+        expected = only if isinstance(only, wire.Method) else None
+        assert found == outcome(lambda value: value, expected)
+
+
+@examples
 @given(st.binary(max_size=90), st.integers(0, 100))
 def test_random_bytes(raw, offset):
     same("decode_frames", raw, offset, FRAME_MAX)
@@ -150,6 +166,7 @@ def test_every_place_where_a_message_can_be_cut(data):
     step = 1 + len(data) // 200
     for size in range(0, len(data), step):
         same("decode_frames", data[:size], 0, FRAME_MAX)
+        same("decode_only", data[:size], FRAME_MAX)
 
 
 @examples
@@ -159,6 +176,7 @@ def test_sizes_of_every_kind_of_lie(data, width, lie):
     for at in range(min(len(data), 120)):
         octets = lie.to_bytes(8, "big")[: min(width, 8)]
         same("decode_frames", data[:at] + octets + data[at + len(octets) :], 0, 0)
+        same("decode_only", data[:at] + octets + data[at + len(octets) :], 0)
 
 
 @examples

@@ -390,7 +390,7 @@ class ClientChannel(RequestingChannel):
         self._write(wire.ChannelFlowOk(method.active).encode(self.number))
         self._connection.emit(ChannelFlow(self.number, method.active))
 
-    def take_confirm(self, item: wire.Item, publication: Publication) -> Publication | None:
+    def take_confirm(self, item: wire.Method, publication: Publication) -> Publication | None:
         """The only open publish, if it is this one and the item confirms it; None otherwise, and
         nothing was done.
         """

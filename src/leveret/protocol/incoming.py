@@ -116,7 +116,7 @@ class Incoming:
             self._connection.fault(error)
 
     def receive_only(
-        self, take: Callable[[wire.Item, Any], T | None], token: object, data: bytes, now: float
+        self, take: Callable[[wire.Method, Any], T | None], token: object, data: bytes, now: float
     ) -> T | None:
         """Bytes have come that may be nothing but one answer: the way of most round trips, without
         events.
@@ -131,15 +131,10 @@ class Incoming:
         connection = self._connection
         if self._frame is not None or self._chunks or connection.state is not State.OPEN:
             return None
-        try:
-            items, position, _ = wire.decode_frames(
-                data, 0, connection.limits.frame_max, self._delivery_class
-            )
-        except RemoteProtocolError:
+        method = wire.decode_only(data, connection.limits.frame_max)
+        if method is None:
             return None
-        if len(items) != 1 or position != len(data):
-            return None
-        answer = take(items[0], token)
+        answer = take(method, token)
         if answer is not None:
             self.last_received = now
         return answer

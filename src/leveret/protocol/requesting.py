@@ -143,7 +143,7 @@ class RequestingChannel(Channel):
             self._heed(request, reply)
         self._connection.emit(make_reply(self.number, request.token, request.method, reply))
 
-    def take_reply(self, item: wire.Item, token: object) -> Reply | None:
+    def take_reply(self, item: wire.Method, token: object) -> Reply | None:
         """The item as the reply to the only open request, if that has this token, and nothing
         changes with it; None otherwise, and nothing was done.
         """

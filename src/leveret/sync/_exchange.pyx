@@ -32,7 +32,6 @@ from collections import deque
 
 from .. import wire
 from ..client.deadline import Deadline
-from ..exceptions import RemoteProtocolError
 from ..protocol import ClientChannel, Connection, Outcome, Publication
 from ..protocol.blame import Request, SentMethods
 from ..protocol.channel import Channel
@@ -93,7 +92,7 @@ cdef object _append = deque.append
 cdef object _popleft = deque.popleft
 cdef object _encode_method = wire.encode_method
 cdef object _queue_publish = wire.queue_publish
-cdef object _decode_frames = wire.decode_frames
+cdef object _decode_only = wire.decode_only
 cdef object _BasicAck = wire.BasicAck
 cdef object _CONFIRMED = Outcome.CONFIRMED
 cdef object _OPEN = State.OPEN
@@ -157,7 +156,7 @@ cdef struct ConnectionSlots:
     Py_ssize_t acks, bytes_queued, bytes_sent, incoming, limits, out, state
     Py_ssize_t noted  # of its acks
     Py_ssize_t frame_max  # of its limits
-    Py_ssize_t chunks, delivery_class, frame, last_received  # of its incoming
+    Py_ssize_t chunks, frame, last_received  # of its incoming
     Py_ssize_t unsent  # of the stream
     Py_ssize_t descriptors  # of the readiness
 
@@ -172,7 +171,6 @@ _connection.state = slot_offset(Connection, "state")
 _connection.noted = slot_offset(Acks, "noted")
 _connection.frame_max = slot_offset(Limits, "frame_max")
 _connection.chunks = slot_offset(Incoming, "_chunks")
-_connection.delivery_class = slot_offset(Incoming, "_delivery_class")
 _connection.frame = slot_offset(Incoming, "_frame")
 _connection.last_received = slot_offset(Incoming, "last_received")
 _connection.unsent = slot_offset(Stream, "unsent")
@@ -554,29 +552,6 @@ cdef object read(object leader, object waiter, Parties* parties):
     return None
 
 
-cdef object only_item(object data, Parties* parties):
-    """The item that these bytes are; None if they are anything else."""
-    cdef int64_t position
-    cdef PyObject* items
-    try:
-        decoded = _decode_frames(
-            data,
-            0,
-            <object>parties.frame_max,
-            <object>get(<object>parties.incoming, _connection.delivery_class),
-        )
-    except RemoteProtocolError:  # it is found again, and answered
-        return None
-    items = PyTuple_GET_ITEM(decoded, 0)
-    if (
-        PyList_GET_SIZE(<object>items) == 1
-        and is_size(PyTuple_GET_ITEM(decoded, 1), &position)
-        and position == PyBytes_GET_SIZE(data)
-    ):
-        return <object>PyList_GET_ITEM(<object>items, 0)
-    return None
-
-
 cdef int take_in(object leader, object waiter, object data) except -1:
     """Under the lock: something else has come."""
     try:
@@ -702,7 +677,7 @@ def ask(leader, waiter, timeout, channel, method, owner):
         data = read(leader, waiter, &parties)
         if data is None:
             return deadline
-        item = only_item(data, &parties)
+        item = _decode_only(data, <object>parties.frame_max)
         reply = take_reply(item, waiter, channel, method, &parties)
         if reply is None:
             take_in(leader, waiter, data)
@@ -797,7 +772,7 @@ def publish(leader, waiter, deadline, channel, message):
         data = read(leader, waiter, &parties)
         if data is None:
             return deadline
-        item = only_item(data, &parties)
+        item = _decode_only(data, <object>parties.frame_max)
         if not take_confirm(item, channel, publication, &parties):
             take_in(leader, waiter, data)
             return deadline

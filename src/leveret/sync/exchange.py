@@ -87,7 +87,7 @@ def _exchange(
     leader: Requester,
     waiter: Waiter,
     deadline: Deadline,
-    take: Callable[[wire.Item, Any], T | None],
+    take: Callable[[wire.Method, Any], T | None],
     token: Waiter | BasePublication,
     send: Callable[..., object],
     *arguments: object,
@@ -102,7 +102,7 @@ def _exchange(
         The answer. Or the deadline, or None, as `ask` has it.
     """
     here = threading.get_ident()
-    if leader._owned() or leader._sending or leader.reading or here == leader._io_number:
+    if leader._owned() or here == leader._io_number:
         return None
     connection, stream, rests = leader.protocol, leader._stream, False
     out = connection.out
@@ -132,7 +132,7 @@ def _exchange(
                 leader._led_for = waiter
                 leader.reading = leader._sender = here
                 leader._sleeping = True  # before looking for what else is queued
-                if len(out) != 1 or connection.acks.noted or len(out[0]) > protocol.JOINED:
+                if len(out) != 1 or connection.acks.noted:
                     return deadline
                 leader._sending = True
                 data: Any = out.pop()  # as `data_to_send`, without the call
@@ -182,7 +182,7 @@ def _exchange(
                 leader.dispatch()
                 return deadline
             waiter.done = True
-            leader.unanswered -= 1
+            leader.unanswered = 0
     except BaseException as error:
         if not rests:
             leader._sending_failed(error)

@@ -382,6 +382,26 @@ def decode_frames(data, offset, frame_max, delivery_class=Delivery):
         PyList_Append(items, item)
 
 
+def decode_only(data, frame_max):
+    """`pure.decode_only`."""
+    cdef const uint8_t* start
+    cdef int64_t size, largest
+    if type(data) is bytes and as_size(frame_max, &largest):
+        start = <const uint8_t*>PyBytes_AS_STRING(data)
+        size = PyBytes_GET_SIZE(data)
+        if (
+            size >= OVERHEAD
+            and start[0] == METHOD
+            and <int64_t>read32(start + 3) + OVERHEAD == size
+            and start[size - 1] == END
+            and (not largest or size <= largest)
+        ):
+            item = read_method(data, FRAME_HEADER, size - 1, read16(start + 1))
+            if item is not None:
+                return item
+    return _frames.decode_only(data, frame_max)
+
+
 cdef inline bint is_same(PyObject* one, PyObject* other) except -1:
     """Whether two slots have equal values."""
     if one == other:

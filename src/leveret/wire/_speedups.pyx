@@ -59,6 +59,7 @@ __all__ = [
     "count_confirmed",
     "deal",
     "decode_frames",
+    "decode_only",
     "decode_properties",
     "decode_table",
     "encode_ack",

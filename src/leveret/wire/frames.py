@@ -27,7 +27,7 @@ from .content import (
     Published,
     Returned,
 )
-from .declare import decode_method_at
+from .declare import Method, decode_method_at
 from .encoders import (
     HEARTBEAT_FRAME,
     encode_ack,
@@ -53,6 +53,7 @@ __all__ = [
     "Returned",
     "decode_frame",
     "decode_frames",
+    "decode_only",
     "encode_ack",
     "encode_deliver",
     "encode_get_ok",
@@ -308,6 +309,25 @@ def _join_body(
     if pos >= len(data):
         return None
     return b"".join(pieces), pos, largest
+
+
+def decode_only(data: bytes, frame_max: int) -> Method | None:
+    """The method that these bytes are, in a frame; None if they are anything else, malformed ones
+    included: `decode_frames` says what.
+
+    Args:
+        frame_max: the largest whole frame allowed, in bytes; 0 for no limit.
+    """
+    try:
+        kind, channel, size = _read_frame(data, 0)
+        end = size + FRAME_HEADER_SIZE
+        if kind != _METHOD or end + 1 != len(data) or data[end] != FRAME_END:
+            return None
+        if end >= frame_max > 0:
+            return None
+        return decode_method_at(data, FRAME_HEADER_SIZE, end, channel)
+    except (struct.error, DecodeError):
+        return None
 
 
 def decode_frame(data: bytes, pos: int, limit: int) -> tuple[Item | None, int]:

@@ -16,7 +16,7 @@ from .encoders import (
     encode_reject,
     encode_return,
 )
-from .frames import decode_frames
+from .frames import decode_frames, decode_only
 from .lanes import claim, deal, encode_acks, hasten_ack, hasten_next, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
@@ -30,6 +30,7 @@ __all__ = [
     "count_confirmed",
     "deal",
     "decode_frames",
+    "decode_only",
     "decode_properties",
     "decode_table",
     "encode_ack",

@@ -119,6 +119,23 @@ def test_a_stream_comes_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
         eventually(lambda: len(tags) == 25)
 
 
+def test_a_stream_that_pauses_is_one_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leading, "GATHER", FOREVER)
+    monkeypatch.setattr(leading, "COALESCE", 0.0)
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, FOREVER)  # the I/O thread relieves nobody
+    with acking(prefetch=1000) as (broker, tags):
+        for last in (4, 8, 12, 16, 17, 21, 25):
+            if last == 25:
+                monkeypatch.setattr(leading, "COALESCE", 1.0)
+            broker.peer.sendall(deliveries(len(tags) + 1, last))
+            eventually(lambda last=last: len(tags) == last)
+        begun = time.monotonic()
+        broker.peer.sendall(deliveries(26, 26))
+        eventually(lambda: len(tags) == 26)
+        assert time.monotonic() - begun > 0.2
+
+
 def sizes_of_reads(monkeypatch: pytest.MonkeyPatch, body: bytes) -> list[int]:
     """How many deliveries each read brings of 160 that are there: 4 fill a small one, 16 a large
     one, 8 one between the two.

@@ -20,7 +20,7 @@ from asyncio.trsock import TransportSocket
 __all__ = ["Gathering"]
 
 MANY = 4  # deliveries in one read
-STREAM = 4  # reads in a row that brought many: the broker has more
+STREAM = 4  # reads that brought many: the broker has more
 PAUSE = 0.002  # seconds between two reads of a stream
 PATIENCE = 0.003  # seconds in which they must come
 LARGEST = 32768  # bytes that are waited for
@@ -60,7 +60,10 @@ class Gathering:
             free: nothing is in a hurry: nobody waits for an answer, and the broker for nothing.
         """
         since, self._last = now - self._last, now
-        self._streak = self._streak + 1 if deliveries >= MANY else 0
+        if deliveries >= MANY:
+            self._streak += 1
+        else:
+            self._falters()
         if self._streak < STREAM or not free:
             if self.low > 1:
                 self.stop()
@@ -73,8 +76,12 @@ class Gathering:
             self._timer.cancel()
         self._timer = self._loop.call_at(now + PATIENCE, self._give_up)
 
+    def _falters(self) -> None:
+        """A stream that only paused goes on with the next read that brings many."""
+        self._streak = max(min(self._streak, STREAM) - 1, 0)
+
     def _give_up(self) -> None:
-        self._streak = 0
+        self._falters()
         self.stop()
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from ..client.consumer import Subscription
 from ..client.deadline import Deadline, make_deadline
 from ..client.parameters import Parameters
 from .readiness import READ, WRITE, Readiness
-from .receiving import Receiver
+from .receiving import STREAM, Receiver
 from .sending import CALLERS_FAULTS, ReenteredError
 from .stream import Stream
 from .threads import Baton
@@ -23,7 +23,6 @@ DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
 OFTEN = 4  # times
 GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
-STREAM = 4  # reads in a row that brought many: the broker has more
 COALESCE = 0.001  # seconds in which the next ones of a stream gather in the socket
 
 IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number

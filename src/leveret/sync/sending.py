@@ -80,7 +80,7 @@ class Sender(BaseCore):
         self._send_some = stream.send_some
         self._sending = False
         self._sender = 0  # the thread that has set it
-        self._streak = 0  # reads that brought many deliveries, and nothing but acks was sent
+        self._streak = 0  # reads that brought many deliveries, less others; only acks were sent
         self._work = False  # there is something to do that only the I/O thread does
         self._aborted = False  # close now
 

@@ -513,17 +513,18 @@ cdef bint rest(object leader, object waiter, object readiness, Parties* parties)
     descriptors[1].fd = parties.woken
     descriptors[0].events = descriptors[1].events = POLLIN
     descriptors[0].revents = descriptors[1].revents = 0
-    with nogil:
-        ready = c_poll(descriptors, 2, milliseconds)
-        if ready < 0:
-            reason = errno
-    if reason == EINTR:
-        try:
+    try:
+        PyErr_CheckSignals()  # one that has come before it would not end the wait
+        with nogil:
+            ready = c_poll(descriptors, 2, milliseconds)
+            if ready < 0:
+                reason = errno
+        if reason == EINTR:
             PyErr_CheckSignals()
-        except BaseException as error:
-            if leader._led_for is not waiter or leader._is_to_raise(error, True):
-                raise
-            return False
+    except BaseException as error:
+        if leader._led_for is not waiter or leader._is_to_raise(error, True):
+            raise
+        return False
     if get(leader, _leader.led_for) != <PyObject*>waiter:  # this one was slow, or relieved
         leader._was_relieved(waiter, waiter, readiness)
         return False

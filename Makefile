@@ -22,7 +22,7 @@ ARGS ?=
 # what mypy reads; the package itself is named in pyproject.toml
 TYPED := -p leveret -p bench -p examples -p tests.typing
 TOOLS := $(addprefix tools/, async_to_sync.py compat_suites debian python_versions pythons rabbitmq_servers run_tests)
-FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/wire/*.pyx src/leveret/wire/*.pxi)
+FRESH := $(BIN)/python pyproject.toml $(wildcard setup.py src/leveret/*/*.pyx src/leveret/*/*.pxi)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

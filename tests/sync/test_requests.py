@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import dataclasses
 import signal
+import socket
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,16 +47,16 @@ class Answers:
 
     Attributes:
         count: how many requests have come.
-        published: how many publishes have come.
+        published, acked: how many publishes and acks have come.
         held: how many of both have to come before they are answered, all at once.
         pieces: makes the pieces of an answer out of the ordinary one; the client waits for each
             before it is sent.
     """
 
     def __init__(self, broker: ScriptedBroker, core: Core) -> None:
-        self.count = self.published = 0
+        self.count = self.published = self.acked = 0
         self.held = 1
-        self.pieces: Callable[[bytes], list[bytes]] = lambda answer: [answer]
+        self.pieces: Callable[[bytes], Iterable[bytes]] = lambda answer: [answer]
         self._broker = broker
         self._core = core
         start(self._serve)
@@ -72,6 +77,8 @@ class Answers:
                 elif key == wire.BasicPublish.key:
                     self.published += 1
                     waiting.append(wire.BasicAck(self.published, False).encode(1))
+                elif key == wire.BasicAck.key:
+                    self.acked += 1
                 if not waiting or len(waiting) < self.held:
                     continue
                 pieces, waiting = self.pieces(b"".join(waiting)), []
@@ -123,6 +130,13 @@ def asking() -> Iterator[Asking]:
         asking = Asking(broker, connection)
         asking.lead()
         yield asking
+
+
+@pytest.fixture
+def idle_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The I/O thread stands by for ever, once it does."""
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, 10 * SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +251,103 @@ def test_what_a_signal_handler_raises_halfway(asking: Asking, kind: type[BaseExc
     assert not core.unanswered
 
 
+class Compared(int):
+    """A limit; a signal comes where the size of an answer is compared with it."""
+
+    armed = threading.Event()
+
+    def __le__(self, other: int) -> bool:
+        if self.armed.is_set():
+            self.armed.clear()
+            signal.raise_signal(signal.SIGUSR1)
+        return super().__le__(other)
+
+
+@pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt])
+def test_what_a_signal_handler_raises_when_the_answer_is_read(
+    asking: Asking, kind: type[BaseException]
+) -> None:
+    """What was read is lost: who asks next must not wait for what was in it."""
+    core = asking.core
+    core.protocol.limits = dataclasses.replace(
+        core.protocol.limits, frame_max=Compared(core.protocol.limits.frame_max)
+    )
+
+    def handle(*_: object) -> None:
+        assert core.lock._is_owned()  # type: ignore[attr-defined]
+        raise kind("raised by a handler")
+
+    def arm(answer: bytes) -> list[bytes]:
+        eventually(lambda: core._resting)
+        Compared.armed.set()
+        return [answer]
+
+    asking.answers.pieces = arm
+    with handling(signal.SIGUSR1, handle), pytest.raises(kind, match="raised by a handler"):
+        asking.ask()
+    assert not Compared.armed.is_set()
+    with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
+        asking.ask()
+    assert not core.unanswered
+
+
+class Dropped(float):
+    """A number that can be waited for to be dropped."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_a_signal_that_came_before_the_wait(asking: Asking) -> None:
+    """Its handler does not wait for the answer."""
+    interrupt = ctypes.pythonapi.PyErr_SetInterruptEx
+    interrupt.argtypes = (ctypes.c_int, ctypes.py_object)  # a callback of `weakref` takes one more
+    handled = threading.Event()
+    asking.answers.pieces = lambda answer: [answer] if handled.wait(SECONDS / 2) else []
+    asking.core._gather_until = Dropped()  # until something is sent
+    reference = weakref.ref(asking.core._gather_until, partial(interrupt, signal.SIGUSR1))
+    with handling(signal.SIGUSR1, lambda *_: handled.set()):
+        asking.ask()
+    assert reference() is None
+
+
+@pytest.mark.usefixtures("idle_thread")
+def test_a_waker_that_is_exchanged_meanwhile(asking: Asking) -> None:
+    """Who has to wait for the lock waits for the broker where the others wake it then."""
+    core, asks = asking.core, threading.get_ident()
+    holds, free = threading.Event(), threading.Event()
+    kept: list[socket.socket] = []
+
+    def hold() -> None:
+        with core.lock:
+            holds.set()
+            free.wait(SECONDS)
+
+    def exchange(*_: object) -> None:  # as where a caller was relieved, and has found that out
+        left = core._readiness
+        core._leave_readiness()
+        core._close_left(left)
+        kept.extend(socket.socketpair() + socket.socketpair())  # they have its numbers
+        free.set()
+
+    def publish() -> None:
+        eventually(lambda: core._resting and core.reading == asks)
+        asking.channel.publish_nowait(b"body", routing_key="q")
+
+    asking.publish()
+    asking.lead()
+    holding = start(hold)
+    assert holds.wait(SECONDS)
+    publishing = start(publish)
+    asking.answers.held = 2
+    with alarm(exchange):
+        asking.ask()
+    holding.result()
+    publishing.result()
+    assert kept
+    for each in kept:
+        each.close()
+
+
 def test_a_signal_handler_that_asks(asking: Asking) -> None:
     """Both get their own answers, which come together."""
     asking.answers.held = 2
@@ -267,13 +378,6 @@ def test_a_signal_handler_that_takes_long(asking: Asking) -> None:
     assert asking.ask() == begun + 3
 
 
-@pytest.fixture
-def idle_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The I/O thread stands by for ever, once it does."""
-    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
-        monkeypatch.setattr(engine, name, 10 * SECONDS)
-
-
 @pytest.mark.usefixtures("idle_thread")
 def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
     """It leaves at once, by the one that waits."""
@@ -288,6 +392,37 @@ def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
     publishing = start(publish)
     asking.ask()
     publishing.result()
+
+
+class Arguments(dict[str, Any]):
+    """What is called when they are encoded."""
+
+    called: Callable[[], object]
+
+    def items(self) -> ItemsView[str, Any]:
+        self.called()
+        return super().items()
+
+
+@pytest.mark.usefixtures("idle_thread")
+def test_what_another_thread_acks_meanwhile(asking: Asking) -> None:
+    """It leaves with the request, before or after it, though nobody was to be woken for it."""
+    asking.answers.pieces = lambda answer: [delivery(1) + answer]
+    asking.ask()
+    asking.answers.pieces = lambda answer: [answer]
+    acks = asking.consumer.get(timeout=SECONDS).ack
+    asking.lead()
+    arguments = Arguments(key="value")
+    arguments.called = lambda: start(acks).result()
+
+    def after_the_ack(answer: bytes) -> list[bytes]:
+        if not asking.answers.acked:
+            frame = asking.broker.read()
+            assert int.from_bytes(frame[7:11], "big") == wire.BasicAck.key
+        return [answer]
+
+    asking.answers.pieces = after_the_ack
+    asking.channel.queue_declare("q", arguments=arguments, timeout=SECONDS / 2)
 
 
 def test_what_the_socket_does_not_take_meanwhile(asking: Asking) -> None:
@@ -464,3 +599,20 @@ def test_threads_that_publish_and_ask_in_turn(publishing: Asking) -> None:
         thread.result(30.0)
     assert publishing.answers.count == begun + 400
     assert publishing.answers.published == published + 400
+
+
+@pytest.mark.usefixtures("idle_thread")
+def test_a_publish_that_the_socket_refuses(publishing: Asking) -> None:
+    """No byte of it has left."""
+    core = publishing.core
+
+    def cut_after(ack: bytes) -> Iterator[bytes]:
+        yield ack
+        eventually(lambda: core.reading == NOBODY)
+        publishing.broker.reset()
+
+    publishing.answers.pieces = cut_after
+    publishing.publish()
+    eventually(core._stream.has_come)
+    with pytest.raises(leveret.PublishNotSent):
+        publishing.publish()

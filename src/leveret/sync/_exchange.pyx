@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_Clear, PyDict_GetItemWithError, PyDict_Size
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.list cimport PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Size
 from cpython.sequence cimport PySequence_GetItem
 from cpython.set cimport PySet_Add, PySet_Discard, PySet_GET_SIZE
@@ -427,7 +427,11 @@ cdef bint enter(object leader, object lock, object deadline, Parties* parties) e
     _acquire(lock)
     try:
         parties.now = _monotonic()
-        if is_free(leader, parties) and is_bounded(leader, deadline, parties):
+        if (
+            is_free(leader, parties)
+            and is_bounded(leader, deadline, parties)
+            and have_descriptors(<object>get(leader, _leader.readiness), parties)
+        ):
             return True
     except BaseException:
         _release(lock)
@@ -474,6 +478,9 @@ cdef Begun send_off(
     cdef int reason = 0
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef object connection = <object>parties.connection
+    if not is_false(get(<object>get(connection, _connection.acks), _connection.noted)):
+        PyList_Append(<object>parties.out, data)  # who acked did not see that this one sleeps
+        return BEGUN
     until = parties.now + _gather
     replace(connection, _connection.bytes_sent, position)
     replace(leader, _leader.sent, position)
@@ -513,18 +520,13 @@ cdef bint rest(object leader, object waiter, object readiness, Parties* parties)
     descriptors[1].fd = parties.woken
     descriptors[0].events = descriptors[1].events = POLLIN
     descriptors[0].revents = descriptors[1].revents = 0
-    try:
-        PyErr_CheckSignals()  # one that has come before it would not end the wait
-        with nogil:
-            ready = c_poll(descriptors, 2, milliseconds)
-            if ready < 0:
-                reason = errno
-        if reason == EINTR:
-            PyErr_CheckSignals()
-    except BaseException as error:
-        if leader._led_for is not waiter or leader._is_to_raise(error, True):
-            raise
-        return False
+    PyErr_CheckSignals()  # one that has come before it would not end the wait
+    with nogil:
+        ready = c_poll(descriptors, 2, milliseconds)
+        if ready < 0:
+            reason = errno
+    if reason == EINTR:
+        PyErr_CheckSignals()
     if get(leader, _leader.led_for) != <PyObject*>waiter:  # this one was slow, or relieved
         leader._was_relieved(waiter, waiter, readiness)
         return False
@@ -553,16 +555,19 @@ cdef object read(object leader, object waiter, Parties* parties):
     return None
 
 
-cdef int take_in(object leader, object waiter, object data) except -1:
+cdef int take_in(object leader, object data) except -1:
     """Under the lock: something else has come."""
-    try:
-        leader._received(data)
-        leader.dispatch()
-    except BaseException as error:
-        leader._sending_failed(error)
-        if leader._led_for is not waiter or leader._is_to_raise(error, False):
-            raise
+    leader._received(data)
+    leader.dispatch()
     return 0
+
+
+cdef bint is_to_raise(object leader, object waiter, object error) except -1:
+    """Under the lock: what has come out of reading, perhaps between the read and its use; False
+    where the I/O thread tells everybody.
+    """
+    leader._sending_failed(error)
+    return leader._led_for is not waiter or leader._is_to_raise(error, False)
 
 
 cdef int answered(object leader, object waiter, Parties* parties) except -1:
@@ -662,11 +667,14 @@ def ask(leader, waiter, timeout, channel, method, owner):
     if not are_known(leader, waiter, channel, &parties):
         return None
     lock = <object>get(leader, _leader.lock)
-    readiness = <object>get(leader, _leader.readiness)
-    if not have_descriptors(readiness, &parties) or not enter(leader, lock, deadline, &parties):
+    if not enter(leader, lock, deadline, &parties):
         return None
     try:
+        readiness = <object>get(leader, _leader.readiness)
         begun = begin_request(leader, waiter, channel, method, owner, &parties)
+    except BaseException as error:
+        leader._interrupted(error)
+        raise
     finally:
         _release(lock)
     if begun != SENT:
@@ -681,9 +689,13 @@ def ask(leader, waiter, timeout, channel, method, owner):
         item = _decode_only(data, <object>parties.frame_max)
         reply = take_reply(item, waiter, channel, method, &parties)
         if reply is None:
-            take_in(leader, waiter, data)
+            take_in(leader, data)
             return deadline
         answered(leader, waiter, &parties)
+    except BaseException as error:
+        if is_to_raise(leader, waiter, error):
+            raise
+        return deadline
     finally:
         _release(lock)
     return finish(leader, reply)
@@ -757,11 +769,14 @@ def publish(leader, waiter, deadline, channel, message):
     if not is_publication(publication) or not are_known(leader, waiter, channel, &parties):
         return None
     lock = <object>get(leader, _leader.lock)
-    readiness = <object>get(leader, _leader.readiness)
-    if not have_descriptors(readiness, &parties) or not enter(leader, lock, deadline, &parties):
+    if not enter(leader, lock, deadline, &parties):
         return None
     try:
+        readiness = <object>get(leader, _leader.readiness)
         begun = begin_publish(leader, waiter, channel, message, &parties)
+    except BaseException as error:
+        leader._interrupted(error)
+        raise
     finally:
         _release(lock)
     if begun != SENT:
@@ -775,9 +790,13 @@ def publish(leader, waiter, deadline, channel, message):
             return deadline
         item = _decode_only(data, <object>parties.frame_max)
         if not take_confirm(item, channel, publication, &parties):
-            take_in(leader, waiter, data)
+            take_in(leader, data)
             return deadline
         answered(leader, waiter, &parties)
+    except BaseException as error:
+        if is_to_raise(leader, waiter, error):
+            raise
+        return deadline
     finally:
         _release(lock)
     return finish(leader, publication)

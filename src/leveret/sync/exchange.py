@@ -34,7 +34,6 @@ Message = tuple[str, str, bytes, bytes, bool, BasePublication]
 """What `ClientChannel.send_publish` takes, with a publication."""
 
 
-
 def ask(
     leader: Requester,
     waiter: Waiter,
@@ -152,13 +151,16 @@ def _exchange(
             sent = leader._send_some(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
+        except OSError:  # no byte of it has left
+            stream.unsent = [memoryview(data)]
+            raise
         if sent != len(data):
             stream.unsent = [memoryview(data)[sent:]]
             leader._sending = False
             return deadline
         leader._sending = False
+        readiness = leader._readiness  # before another thread may take the lead, and exchange it
         leader._resting = rests = True
-        readiness = leader._readiness
         ready = readiness.wait(READ, at - now if at > now else 0.0)
         rests = False
         if leader._led_for is waiter:  # else it is another one's, if this one was slow

@@ -40,6 +40,7 @@ _twin = _choose()
 ask: Callable[..., protocol.Reply | Deadline | None] = _twin.ask
 publish: Callable[..., BasePublication | Deadline | None] = _twin.publish
 
+
 class Requester(Leader):
     """The part of a connection's inside that asks the broker."""
 

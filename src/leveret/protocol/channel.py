@@ -2,8 +2,10 @@
 
 A channel is opened and closed by either `ClientChannel` or `ServerChannel`; this module holds
 what the two share. A channel in CLOSING drops all but close and close-ok (see `states` for what
-a client still takes); where both sides close at once, each answers the other's close, and the
-number is free when our own close-ok is there (AMQP 0-9-1, 1.5.2.5).
+a client still takes). Where both sides close at once, each answers the other's close, and the
+channel has ended with our own close-ok (AMQP 0-9-1, 1.5.2.5). A client does not wait for that, and
+drops it where it comes: its own answer, right behind its close, may end RabbitMQ's channel process
+before close-ok has left (one time in 300, with 4.3), and then it never comes.
 """
 
 from __future__ import annotations

@@ -503,6 +503,20 @@ class ClientChannel(RequestingChannel):
                 return {"exchange": exchange}
         return {}
 
+    def _receive_close(self, close: wire.ChannelClose) -> None:
+        cross = self.state is ChannelState.CLOSING
+        super()._receive_close(close)
+        if cross:
+            self._connection.strays.add(self.number)
+            self._end()
+
+    def _receive_close_ok(self, close_ok: wire.ChannelCloseOk) -> None:
+        strays = self._connection.strays
+        if self.state is not ChannelState.CLOSING and self.number in strays:
+            strays.remove(self.number)
+        else:
+            super()._receive_close_ok(close_ok)
+
     def _end(self) -> None:
         super()._end()
         self._is_over()

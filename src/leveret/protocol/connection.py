@@ -78,6 +78,8 @@ class Connection(Outgoing):
         emit: adds an event. For the parts of this layer.
         lanes: client role: by channel number, see `wire.claim`. For the parts of this layer: None
             where a delivery may be in pieces, or not wanted.
+        strays: client role: the numbers of channels that both sides have closed at once, as long as
+            close-ok has not come. For the parts of this layer.
         least_prefetch: client role: no channel has had a smaller one, as far as that is known.
         incoming: where `receive_data` brings its bytes.
     """
@@ -103,6 +105,7 @@ class Connection(Outgoing):
         "pending",
         "role",
         "side",
+        "strays",
     )
 
     def __init__(self, role: Role, side: Side, delivery_class: type[wire.Delivery]) -> None:
@@ -124,6 +127,7 @@ class Connection(Outgoing):
         self.deaf = False
         self.close_token: object = None
         self._next_channel = 1
+        self.strays: set[int] = set()
         self._free_channels: deque[int] = deque()
         side.attach(self)
 
@@ -259,6 +263,9 @@ class Connection(Outgoing):
     def _receive_on_closed_channel(self, item: wire.Item) -> None:
         """A channel number that is not in use."""
         if self.state is State.CLOSING:
+            return
+        if isinstance(item, wire.ChannelCloseOk) and item.channel in self.strays:
+            self.strays.remove(item.channel)
             return
         if isinstance(item, wire.Heartbeat):
             raise unexpected_frame(item, f"heartbeat on channel {item.channel}")

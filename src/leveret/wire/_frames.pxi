@@ -106,6 +106,23 @@ cdef inline int put_content(
 
 # -- whole messages -------------------------------------------------------------------------------
 
+# Properties repeat from message to message: those of the last one are the same object.
+cdef bytes _last_properties = b"\0\0"
+
+
+cdef inline object same_properties(const uint8_t* data, Py_ssize_t size):
+    global _last_properties
+    if (
+        PyBytes_GET_SIZE(_last_properties) == size
+        and memcmp(PyBytes_AS_STRING(_last_properties), data, size) == 0
+    ):
+        return _last_properties
+    properties = PyBytes_FromStringAndSize(<const char*>data, size)
+    if size <= CACHED_MAX:
+        _last_properties = properties
+    return properties
+
+
 cdef struct Stream:
     const uint8_t* data
     int64_t size
@@ -194,9 +211,7 @@ cdef object whole_message(Stream* stream, object delivery_class, bint plain):
         if names is None:
             return None
 
-    raw_properties = PyBytes_FromStringAndSize(
-        <const char*>data + end + 20, <Py_ssize_t>(header_size - CONTENT_HEADER)
-    )
+    raw_properties = same_properties(data + end + 20, <Py_ssize_t>(header_size - CONTENT_HEADER))
     if body_start:
         body = PyBytes_FromStringAndSize(<const char*>data + body_start, <Py_ssize_t>piece)
     elif body_size:

@@ -23,7 +23,7 @@ DOZE = 0.005  # seconds that a reader lets bytes gather after it has sent much
 MUCH = 4096  # bytes
 OFTEN = 4  # times
 GATHER = 0.005  # seconds between two sendings of nothing but acks, while the prefetch has room
-COALESCE = 0.001  # seconds in which the next ones of a stream gather in the socket
+COALESCE = 0.002  # seconds in which the next ones of a stream gather in the socket
 
 IO_THREAD, NOBODY = -1, 0  # who may read, besides a caller's thread by its number
 

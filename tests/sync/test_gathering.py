@@ -178,6 +178,28 @@ def test_few_small_messages_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(reads[2:]) == 16
 
 
+def test_room_for_a_stream_stays_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(deliveries(1, 1))
+    monkeypatch.setattr(receiving, "SMALL_READ", 8 * size)
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, FOREVER)
+    reads = []
+    receive = Incoming.receive
+
+    def received(self: Incoming, data: bytes, now: float) -> None:
+        reads.append(len(data) // size)
+        receive(self, data, now)
+
+    with acking(prefetch=1000) as (broker, tags):
+        broker.peer.sendall(deliveries(1, 1))
+        eventually(lambda: len(tags) == 1)
+        monkeypatch.setattr(Incoming, "receive", received)
+        for last in (15, 27, 39, 40, 54):
+            broker.peer.sendall(deliveries(len(tags) + 1, last))
+            eventually(lambda last=last: len(tags) == last)
+    assert reads == [8, 6, 12, 12, 1, 8, 6]
+
+
 PAUSE = 0.3
 CONFIRM_STEPS = [*STEPS[:-1], (None, wire.ConfirmSelectOk().encode(1))]
 

@@ -19,7 +19,9 @@ LARGE_READ = 131072  # bytes a read may bring
 # garbage collector comes by, which was a tenth of what a delivery costs
 CROWDED_READ = 65536
 SMALL = 256  # bytes of a delivery and its frames: as many of them do
-SMALL_READ = 16384  # the same, where the last one brought less: room for more costs, used or not
+# the same, until that was too little, and again when one brings a quarter of it: room for more
+# costs, used or not
+SMALL_READ = 16384
 BETWEEN = 4096  # the same, between two frames of a large body
 
 
@@ -96,8 +98,12 @@ class Receiver(Sender):
         """Under the lock: these bytes were read; none at the end of the stream."""
         now = time.monotonic()
         if data:
-            self._left_some = len(data) >= self._room
-            self._room = SMALL_READ if len(data) < SMALL_READ else self._large
+            size = len(data)
+            self._left_some = size >= self._room
+            if self._left_some:
+                self._room = self._large
+            elif size < SMALL_READ // 4:
+                self._room = SMALL_READ
             self.protocol.incoming.receive(data, now)
         else:
             self.protocol.receive_eof(now)

@@ -392,11 +392,30 @@ KINDS = [
 
 
 class Broker:
-    """What a broker does with publishes: handles them in order, confirms them in any."""
+    """What a broker does with publishes: handles them in order, confirms them in any.
 
-    def __init__(self) -> None:
+    Args:
+        before: the kinds of those from before confirm.select.
+    """
+
+    def __init__(self, before: list[int]) -> None:
         self.pair = Pair().open()
-        self.channel = self.pair.confirming()
+        self.channel = self.pair.channel()
+        for kind in before:
+            exchange, properties, body, mandatory, _ = KINDS[kind]
+            send(
+                self.channel,
+                body,
+                exchange=exchange,
+                mandatory=mandatory,
+                tracked=False,
+                raw_properties=properties,
+            )
+        self.pair.to_server()
+        self.before = self.pair.published()
+        self.given_back = [self.give_back(message) for message in self.before].count(True)
+        self.channel.send_request(wire.ConfirmSelect(), None)
+        self.pair.to_server()
         self.publications: list[Publication] = []
         self.kinds: list[int] = []
         self.handled = 0
@@ -422,22 +441,27 @@ class Broker:
         if flag:
             self.pair.to_server()
 
+    def give_back(self, message: wire.Published) -> bool:
+        no_route = message.exchange == "none" or (
+            message.exchange == "headers" and message.raw_properties != b"\0\0"
+        )
+        if no_route and message.mandatory:
+            self.pair.at_server(1).send_return(
+                312, "NO_ROUTE", message.exchange, message.routing_key,
+                message.raw_properties, message.body,
+            )  # fmt: skip
+        return no_route and message.mandatory
+
     def handle(self, count: int, flag: bool) -> None:
         self.pair.to_server()
-        for message in self.pair.published()[self.handled : self.handled + count]:
+        confirmed = self.pair.published()[len(self.before) :]
+        for message in confirmed[self.handled : self.handled + count]:
             self.handled += 1
             self.open[self.handled] = None
-            no_route = message.exchange == "none" or (
-                message.exchange == "headers" and message.raw_properties != b"\0\0"
-            )
-            if no_route and message.mandatory:
+            if self.give_back(message):
                 self.returned.add(self.handled)
                 if not KINDS[self.kinds[self.handled - 1]][4]:
                     self.unclaimed += 1
-                self.pair.at_server(1).send_return(
-                    312, "NO_ROUTE", message.exchange, message.routing_key,
-                    message.raw_properties, message.body,
-                )  # fmt: skip
 
     def settle(self, index: int, multiple: bool, outcome: Outcome) -> None:
         if not self.open:
@@ -473,22 +497,22 @@ class Broker:
 
 
 @settings(max_examples=500, deadline=None)
-@given(steps, st.booleans())
-def test_against_a_model(plan: list[Step], lose: bool) -> None:
-    broker = Broker()
+@given(st.lists(st.integers(0, len(KINDS) - 1), max_size=5), steps, st.booleans())
+def test_against_a_model(before: list[int], plan: list[Step], lose: bool) -> None:
+    broker = Broker(before)
     for name, index, flag in plan:
         getattr(broker, name)(index, flag)
     broker.take(0, False)
     broker.check()
     events = broker.pair.client_events
-    assert len(of(wire.Returned, events)) == broker.unclaimed
+    assert len(of(wire.Returned, events)) == broker.unclaimed + broker.given_back
     settled = of(Publication, events)
     assert len(settled) == len({id(p) for p in settled})
     tracked = [p for p, k in zip(broker.publications, broker.kinds, strict=True) if KINDS[k][4]]
     assert broker.channel.confirms is not None
     assert len(broker.channel.confirms) == len(tracked) - len(settled)
     if lose:
-        reached = len(broker.pair.published())
+        reached = len(broker.pair.published()) - len(before)
         broker.pair.client.connection_lost(ConnectionLost("reset"))
 
         def final(tag: int) -> Outcome:

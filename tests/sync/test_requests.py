@@ -378,6 +378,24 @@ def test_a_signal_handler_that_takes_long(asking: Asking) -> None:
     assert asking.ask() == begun + 3
 
 
+def test_the_end_while_a_signal_handler_takes_long(asking: Asking) -> None:
+    """The one that was relieved and interrupted says why it has no answer, as the others do."""
+    core = asking.core
+    asking.answers.held = 3
+
+    def handle(*_: object) -> None:
+        other = start(asking.ask)
+        asking.broker.peer.sendall(wire.HEARTBEAT_FRAME)  # which the interrupted one does not read
+        eventually(lambda: core.reading == IO_THREAD)
+        asking.broker.peer.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(leveret.ConnectionLost):
+            other.result()
+        eventually(lambda: not core._thread.is_alive())
+
+    with alarm(handle), pytest.raises(leveret.ConnectionLost):
+        asking.ask()
+
+
 @pytest.mark.usefixtures("idle_thread")
 def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
     """It leaves at once, by the one that waits."""

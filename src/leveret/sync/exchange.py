@@ -188,7 +188,8 @@ def _exchange(
     except BaseException as error:
         if not rests:
             leader._sending_failed(error)
-        if leader._led_for is not waiter or leader._is_to_raise(error, rests):
+        begun = rests or leader._led_for is waiter  # one that rests may have been relieved
+        if not begun or leader._is_to_raise(error, rests):
             raise
         return deadline
     leader._led_for, leader.reading = None, NOBODY  # as `led`

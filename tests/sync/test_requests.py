@@ -251,6 +251,34 @@ def test_what_a_signal_handler_raises_halfway(asking: Asking, kind: type[BaseExc
     assert not core.unanswered
 
 
+class Arguments(dict[str, Any]):
+    """What is called when they are encoded."""
+
+    called: Callable[[], object]
+
+    def items(self) -> ItemsView[str, Any]:
+        self.called()
+        return super().items()
+
+
+@pytest.mark.parametrize("kind", [Raised, KeyboardInterrupt])
+def test_what_a_signal_handler_raises_while_a_request_is_encoded(
+    asking: Asking, kind: type[BaseException]
+) -> None:
+    """How far that came is not looked at."""
+
+    def handle(*_: object) -> None:
+        raise kind("raised by a handler")
+
+    arguments = Arguments(key="value")
+    arguments.called = lambda: signal.raise_signal(signal.SIGUSR1)
+    with handling(signal.SIGUSR1, handle), pytest.raises(kind, match="raised by a handler"):
+        asking.channel.queue_declare("q", arguments=arguments, timeout=SECONDS)
+    with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
+        asking.ask()
+    assert not asking.core.unanswered
+
+
 class Compared(int):
     """A limit; a signal comes where the size of an answer is compared with it."""
 
@@ -410,16 +438,6 @@ def test_what_another_thread_queues_meanwhile(asking: Asking) -> None:
     publishing = start(publish)
     asking.ask()
     publishing.result()
-
-
-class Arguments(dict[str, Any]):
-    """What is called when they are encoded."""
-
-    called: Callable[[], object]
-
-    def items(self) -> ItemsView[str, Any]:
-        self.called()
-        return super().items()
 
 
 @pytest.mark.usefixtures("idle_thread")

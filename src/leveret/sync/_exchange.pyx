@@ -9,7 +9,8 @@ and `leading` do as they do it anyway. What has a slot is read and written there
 Up to the wait, and after it, this thread has the GIL and the connection's lock, and makes two
 system calls that do not wait: no other thread sees a half of it. What Python code may run in
 between (finalizers, if the collector comes by) finds the lock owned, and is refused. Signal
-handlers run where this says so.
+handlers run where this says so, and in what is done in Python: unusual arguments are encoded, and
+unusual answers read, there.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -151,9 +151,6 @@ def _exchange(
             sent = leader._send_some(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:  # no byte of it has left
-            stream.unsent = [memoryview(data)]
-            raise
         if sent != len(data):
             stream.unsent = [memoryview(data)[sent:]]
             leader._sending = False

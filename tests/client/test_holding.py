@@ -6,7 +6,7 @@ import pytest
 
 from leveret import wire
 from leveret.client.channel import BaseChannel
-from leveret.client.core import SEND_LIMIT, BaseCore
+from leveret.client.core import SEND_LIMIT, SEND_PIECES, BaseCore
 from leveret.client.parameters import parse_url
 
 BODY = bytes(50_000)
@@ -63,9 +63,9 @@ def send(core: BaseCore, left: int) -> None:
             core.wake_if_drained()
 
 
-def publish(core: BaseCore, channel: BaseChannel) -> None:
+def publish(core: BaseCore, channel: BaseChannel, body: bytes = BODY) -> None:
     """Queue a message, and look, as a transport does."""
-    channel.protocol.send_publish("", "q", b"\0\0", BODY, False)
+    channel.protocol.send_publish("", "q", b"\0\0", body, False)
     core.look_whether_held()
 
 
@@ -80,6 +80,24 @@ def test_too_much_holds_publishes_up(core: BaseCore, channel: BaseChannel) -> No
     assert core.wants_to_publish(channel, one)
     send(core, SEND_LIMIT // 2)
     assert one.woken
+    assert not core.held
+
+
+def test_too_many_small_ones_hold_publishes_up(core: BaseCore, channel: BaseChannel) -> None:
+    for _ in range(SEND_PIECES):
+        assert core.may_publish(channel)
+        assert not core.held
+        publish(core, channel, b"small")
+    assert core.protocol.bytes_waiting() < SEND_LIMIT // 2
+    assert core.held
+    one = Waiting()
+    assert core.wants_to_publish(channel, one)
+    core.wake_if_drained()
+    assert not one.woken
+    send(core, 0)
+    assert one.woken
+    assert not core.held
+    publish(core, channel, b"small")
     assert not core.held
 
 

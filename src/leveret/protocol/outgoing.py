@@ -183,3 +183,7 @@ class Outgoing:
     def bytes_waiting(self) -> int:
         """How many queued bytes were not taken yet."""
         return self.bytes_queued - self.bytes_sent
+
+    def pieces_waiting(self) -> int:
+        """How many pieces of them are queued: of small messages, one each."""
+        return len(self.out) - self._out_start

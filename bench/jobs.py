@@ -145,7 +145,7 @@ JOBS = {
                 f"publish_{channels}ch",
                 Kind.PUBLISH,
                 f"publish, {channels:,} channels in turn",
-                30_000,
+                200_000,
                 Suite.CHANNELS,
                 channels=channels,
             )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import protocol, wire
 from ..client.deadline import Deadline
 from ..client.publisher import BasePublication
+from .handlers import is_of_handler
 from .leading import GATHER, NOBODY
 from .readiness import READ
 from .waiter import Waiter
@@ -149,7 +150,9 @@ def _exchange(
                 raise
         try:
             sent = leader._send_some(data)
-        except (BlockingIOError, InterruptedError):
+        except (BlockingIOError, InterruptedError) as error:
+            if is_of_handler(error):
+                raise
             sent = 0
         if sent != len(data):
             stream.unsent = [memoryview(data)[sent:]]
@@ -170,8 +173,10 @@ def _exchange(
             return deadline
         try:
             data = leader._recv(leader._room)
-        except (BlockingIOError, InterruptedError):  # it was read meanwhile
-            return deadline
+        except (BlockingIOError, InterruptedError) as error:
+            if is_of_handler(error):
+                raise
+            return deadline  # it was read meanwhile
         with leader.lock:
             answer = None
             if leader.unanswered == 1:

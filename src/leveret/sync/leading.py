@@ -10,6 +10,7 @@ from .. import protocol
 from ..client.consumer import Subscription
 from ..client.deadline import Deadline, make_deadline
 from ..client.parameters import Parameters
+from .handlers import is_of_handler
 from .readiness import READ, WRITE, Readiness
 from .receiving import STREAM, Receiver
 from .sending import CALLERS_FAULTS, ReenteredError
@@ -346,10 +347,11 @@ class Leader(Receiver):
 
     def _is_to_raise(self, error: BaseException, rests: bool) -> bool:
         """What has come out of leading; False where the I/O thread tells everybody."""
-        if not isinstance(error, Exception) or (rests and not self._aborted):
+        of_handler = is_of_handler(error)
+        if not isinstance(error, Exception) or (rests and (of_handler or not self._aborted)):
             return True  # where a thread rests the end closes what is waited on
         self._fail(error)
-        return not isinstance(error, (OSError, *CALLERS_FAULTS))
+        return of_handler or not isinstance(error, (OSError, *CALLERS_FAULTS))
 
     def _may_gather(self, waiter: Waiter) -> bool:
         """Whether the broker has more to send, and nobody waits for anything else."""

@@ -7,6 +7,7 @@ import time
 
 from .. import protocol
 from ..client.parameters import Parameters
+from .handlers import is_of_handler
 from .sending import Sender
 from .stream import Stream
 
@@ -58,7 +59,9 @@ class Receiver(Sender):
                     count = 0
                     try:
                         data = self._recv(BETWEEN if in_body else self._room)
-                    except (BlockingIOError, InterruptedError):
+                    except (BlockingIOError, InterruptedError) as error:
+                        if is_of_handler(error):
+                            raise
                         data = None
                 if data is None:
                     self._falters()
@@ -80,11 +83,11 @@ class Receiver(Sender):
                         return
                 if not incoming.in_body:
                     return
-        except Exception:
-            raise
-        except BaseException as error:  # from a signal handler, where a caller's thread reads
-            with self.lock:
-                self._interrupted(error)
+        except BaseException as error:
+            # from a signal handler, where a caller's thread reads
+            if not isinstance(error, Exception) or is_of_handler(error):
+                with self.lock:
+                    self._interrupted(error)
             raise
 
     def _falters(self) -> None:

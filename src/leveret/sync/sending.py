@@ -17,6 +17,7 @@ from .. import protocol
 from ..client.core import BaseCore
 from ..client.parameters import Parameters
 from ..exceptions import ConnectionLost, LeveretError, LocalProtocolError
+from .handlers import is_of_handler
 from .locks import reentrant_lock
 from .stream import Stream
 
@@ -33,8 +34,8 @@ CALLERS_FAULTS = (
     ValueError,
     struct.error,
 )
-"""What an operation raises before it has changed anything. Whatever else comes out of one came
-from a signal handler, halfway through."""
+"""What an operation raises before it has changed anything. Whatever else comes out of one, or was
+raised by a signal handler, came halfway through."""
 
 T = TypeVar("T")
 
@@ -148,7 +149,7 @@ class Sender(BaseCore):
     def _sending_failed(self, error: BaseException) -> None:
         """Where this thread was about to send, or at it."""
         try:
-            if not isinstance(error, OSError):
+            if not isinstance(error, OSError) or is_of_handler(error):
                 with self.lock:
                     self._interrupted(error)
         finally:
@@ -190,7 +191,11 @@ class Sender(BaseCore):
         came, and going on could misname messages. The connection ends here and now, under the
         lock, and what was under way counts as sent.
         """
-        if not isinstance(error, CALLERS_FAULTS) or isinstance(error, ReenteredError):
+        if (
+            not isinstance(error, CALLERS_FAULTS)
+            or isinstance(error, ReenteredError)
+            or is_of_handler(error)
+        ):
             self._aborted = self._work = True
             words = f"{type(error).__name__} in the middle of an operation"
             self.protocol.connection_lost(ConnectionLost(words))

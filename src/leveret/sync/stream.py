@@ -19,6 +19,7 @@ from ..client.deadline import Deadline
 from ..client.parameters import Parameters
 from ..exceptions import ConnectFailed
 from ..protocol import Pieces
+from .handlers import is_of_handler
 from .locks import reentrant_lock
 
 __all__ = ["Stream", "open_stream"]
@@ -90,7 +91,9 @@ class Stream:
         """As `receive`, into a buffer: how many bytes, 0 at the end. Not for TLS."""
         try:
             return self._socket.recv_into(space)
-        except (BlockingIOError, InterruptedError):
+        except (BlockingIOError, InterruptedError) as error:
+            if is_of_handler(error):
+                raise
             return None
 
     def _receive(self, size: int) -> bytes:
@@ -121,7 +124,9 @@ class Stream:
         if self._tls is None and not self.unsent and data.__class__ is bytes:
             try:  # the usual case, without another call
                 count = self._socket.send(data)
-            except (BlockingIOError, InterruptedError):
+            except (BlockingIOError, InterruptedError) as error:
+                if is_of_handler(error):
+                    raise
                 count = 0
             if count == len(data):
                 return True
@@ -153,7 +158,9 @@ class Stream:
                 count = self._socket.send(pieces[0])
             else:
                 count = self._socket.sendmsg(pieces)
-        except (BlockingIOError, InterruptedError):
+        except (BlockingIOError, InterruptedError) as error:
+            if is_of_handler(error):
+                raise
             count = 0
         self.unsent = _rest(pieces, count)
         return not self.unsent

@@ -28,7 +28,8 @@ That is for a large prefetch: the broker is through with a small one before, and
 
 A signal handler of the main thread may raise between any two calls. So what must be undone is
 done within the `try` that undoes it, and is undone by what may be done twice; where an interrupt
-leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`).
+leaves doubt about bytes or about the protocol's state, the connection ends (`_interrupted`). Which
+errors are a handler's: see `handlers`.
 It may also use the connection. Where its thread is between two steps of an operation, that is
 refused (`ReenteredError`): every operation of a user's thread asks `_owned` first, which is why the
 lock is a recursive one, although it is never taken twice on purpose. So it is for `__del__`

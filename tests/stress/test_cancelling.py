@@ -104,8 +104,14 @@ async def consume_what_goes(scene: Scene) -> None:
     queue = (await scene.channel.queue_declare(exclusive=True)).queue
     async with scene.channel.consume(queue) as consumer:
         await scene.channel.queue_delete(queue)
-        with pytest.raises(ConsumerCancelled):
+        try:
             await anext(consumer)
+        except ConsumerCancelled:
+            return
+        except StopAsyncIteration:  # the program itself has closed the connection first
+            assert not scene.channel.is_open
+            return
+        raise AssertionError("a delivery of a queue without messages")
 
 
 async def use_a_channel(scene: Scene) -> None:

@@ -164,6 +164,8 @@ async def check(connection: Connection, channels: list[Channel], ended: bool) ->
         for channel in channels:
             await eventually(lambda channel=channel: not channel.protocol.confirms)
             await channel.basic_qos(1)
+            # replies of the queue, such as basic.cancel-ok, may come after that of the channel
+            await eventually(lambda channel=channel: not channel.protocol._sent.requests)
         numbers = {channel.number for channel in channels}
         await eventually(lambda: set(core.protocol.channels) == numbers)
     assert core._waiting == 0

@@ -27,7 +27,8 @@ SOURCES = {  # of each extension
     ],
 }
 if os.name == "posix":
-    SOURCES["leveret.sync._exchange"] = ["src/leveret/sync/_exchange.pyx", SLOTS]
+    SYNC = "src/leveret/sync"
+    SOURCES["leveret.sync._exchange"] = [f"{SYNC}/_exchange.pyx", f"{SYNC}/_known.pxi", SLOTS]
 
 
 class OptionalBuild(build_ext):

@@ -457,6 +457,20 @@ def _answer(broker: ScriptedBroker) -> None:
             broker.peer.sendall(wire.QueueDeclareOk("q", 0, 0).encode(1))
 
 
+def note_waits(channel: leveret.Channel) -> list[int]:
+    """What is waited for from now on, each time."""
+    waits: list[int] = []
+    readiness = channel.core.readiness
+    wait = readiness.wait
+
+    def noted(wanted: int, timeout: float | None) -> int:
+        waits.append(wanted)
+        return wait(wanted, timeout)
+
+    readiness.wait = noted
+    return waits
+
+
 def test_who_leads_sends_when_the_socket_takes_more() -> None:
     """And sleeps until it does."""
     with scripted_broker(script=STEPS[:-1]) as broker:
@@ -464,15 +478,7 @@ def test_who_leads_sends_when_the_socket_takes_more() -> None:
         channel = connection.channel()
         peer = start(_answer, broker)
         lead(channel, "q")
-        waits = []
-        readiness = channel.core.readiness
-        wait = readiness.wait
-
-        def noted(wanted: int, timeout: float | None) -> int:
-            waits.append(wanted)
-            return wait(wanted, timeout)
-
-        readiness.wait = noted
+        waits = note_waits(channel)
         body = bytes(32_000_000)
 
         def has_waited() -> bool:
@@ -490,15 +496,7 @@ def test_nobody_is_busy_while_the_socket_takes_no_more() -> None:
     with scripted_broker(script=STEPS[:-1]) as broker:
         connection = leveret.connect(f"amqp://{broker.address}", heartbeat=0, timeout=SECONDS)
         channel = connection.channel()
-        waits = []
-        readiness = channel.core.readiness
-        wait = readiness.wait
-
-        def noted(wanted: int, timeout: float | None) -> int:
-            waits.append(wanted)
-            return wait(wanted, timeout)
-
-        readiness.wait = noted
+        waits = note_waits(channel)
         body = bytes(1_000_000)
         with pytest.raises(leveret.DeadlineExceeded):
             while True:

@@ -70,7 +70,7 @@ def test_the_codec_that_was_asked_for_is_the_one_that_works():
         (EXTENSION, ["wire/_speedups.pyx", "wire/*.pxi"]),
         pytest.param(
             "leveret.sync._exchange",
-            ["sync/_exchange.pyx", "wire/_slots.pxi"],
+            ["sync/*.pyx", "sync/*.pxi", "wire/_slots.pxi"],
             marks=pytest.mark.skipif(os.name != "posix", reason="for sockets of POSIX"),
         ),
     ],

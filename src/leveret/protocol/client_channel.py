@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .. import wire
 from ..exceptions import (
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["ClientChannel"]
+
+P = TypeVar("P", bound=Publication)
 
 
 class ClientChannel(RequestingChannel):
@@ -390,7 +392,7 @@ class ClientChannel(RequestingChannel):
         self._write(wire.ChannelFlowOk(method.active).encode(self.number))
         self._connection.emit(ChannelFlow(self.number, method.active))
 
-    def take_confirm(self, item: wire.Method, publication: Publication) -> Publication | None:
+    def take_confirm(self, item: wire.Method, publication: P) -> P | None:
         """The only open publish, if it is this one and the item confirms it; None otherwise, and
         nothing was done.
         """

@@ -80,7 +80,7 @@ def publish(
     """
     publication = message[-1]
     take, send = channel.take_confirm, channel.send_publish
-    return _exchange(leader, waiter, deadline, take, publication, send, *message)  # type: ignore
+    return _exchange(leader, waiter, deadline, take, publication, send, *message)
 
 
 def _exchange(

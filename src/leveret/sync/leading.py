@@ -93,7 +93,7 @@ class Leader(Receiver):
         """The deadline of one operation: `timeout` or the connection's default, in seconds."""
         if timeout is None:
             return make_deadline(self._timeout, time.monotonic() + self._timeout)
-        return timeout if timeout.__class__ is Deadline else Deadline(timeout)  # type: ignore
+        return timeout if isinstance(timeout, Deadline) else Deadline(timeout)
 
     # -- waking ----------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ import resource
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +125,7 @@ class Node:
         write_atomically(self.home / "enabled_plugins", "[rabbitmq_auth_mechanism_ssl].\n")
         write_atomically(self.home / "definitions.json", json.dumps(_definitions(), indent=1))
         write_atomically(self.home / "env.conf", "")
+        write_atomically(self.home / "inetrc", _names())
 
     def _configuration(self, root: Root, ports: Ports) -> str:
         mechanisms = ["PLAIN", "AMQPLAIN"]  # the defaults; since 4.0 with ANONYMOUS
@@ -156,6 +158,7 @@ class Node:
             "HOME": inside("home"),
             "ERL_EPMD_PORT": str(ports.epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_INETRC": inside("inetrc"),
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONF_ENV_FILE": inside("env.conf"),
             "RABBITMQ_CONFIG_FILE": inside("rabbitmq.conf"),
@@ -304,6 +307,18 @@ def _limit_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _names() -> str:
+    """Names for Erlang, without DNS.
+
+    RabbitMQ looks its machine's name up for every connection, before its first answer
+    (rabbit_nodes:cluster_name_default): while DNS is slow, no connection opens.
+    """
+    names = json.dumps([socket.gethostname(), socket.gethostname().partition(".")[0], "localhost"])
+    addresses = ("{127,0,0,1}", "{0,0,0,0,0,0,0,1}")
+    hosts = [f"{{host, {address}, {names}}}." for address in addresses]
+    return "\n".join(["{lookup, [file]}.", *hosts]) + "\n"
 
 
 def _definitions() -> dict[str, object]:

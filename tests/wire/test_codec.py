@@ -18,11 +18,17 @@ from leveret.wire import codec as chosen
 from leveret.wire import properties, pure
 
 EXTENSION = "leveret.wire._speedups"
+SECOND = "leveret.sync._exchange"
 BUILT = find_spec(EXTENSION) is not None
 needs_extension = pytest.mark.skipif(not BUILT, reason="the compiled codec was not built")
+needs_both = pytest.mark.skipif(
+    not (BUILT and find_spec(SECOND)), reason="only a part of the compiled codec was built, if any"
+)
 
 # What import finds where the extension was not built.
 ABSENT = f"import sys; sys.modules[{EXTENSION!r}] = None; "
+# ... where only the other one was.
+SECOND_ABSENT = f"import sys; sys.modules[{SECOND!r}] = None; "
 # ... and where it was built for something else.
 BROKEN = f"""
 import sys, importlib.abc
@@ -35,6 +41,14 @@ class Broken(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Broken())
 """
 PRINT = "import leveret; print(leveret.codec)"
+PRINT_BOTH = PRINT + "; from leveret.sync import requests; print(requests._twin.__name__)"
+# On Windows the second one is never there. Python's own modules find out where they are before.
+ELSEWHERE = """
+import os, sys, leveret
+for name in [name for name in sys.modules if name.startswith("leveret.sync")]:
+    del sys.modules[name]
+os.name = "nt"
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +83,7 @@ def test_the_codec_that_was_asked_for_is_the_one_that_works():
     [
         (EXTENSION, ["wire/_speedups.pyx", "wire/*.pxi"]),
         pytest.param(
-            "leveret.sync._exchange",
+            SECOND,
             ["sync/*.pyx", "sync/*.pxi", "wire/_slots.pxi"],
             marks=pytest.mark.skipif(os.name != "posix", reason="for sockets of POSIX"),
         ),
@@ -98,6 +112,29 @@ def test_asking_for_the_compiled_one_where_it_is_not_there_is_an_import_error():
     assert done.returncode != 0
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: LEVERET_CODEC=compiled: this installation of leveret has ")
+
+
+@needs_both
+def test_the_second_extension_is_a_part_of_the_codec_that_is_asked_for():
+    assert run(PRINT_BOTH, "compiled").stdout == f"compiled\n{SECOND}\n"
+    assert run(PRINT_BOTH, "pure").stdout == "pure\nleveret.sync.exchange\n"
+    done = run(SECOND_ABSENT + PRINT_BOTH, "compiled")
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    words = f"ImportError: LEVERET_CODEC=compiled: this installation of leveret has no {SECOND}; "
+    assert last.startswith(words)
+
+
+@needs_extension
+def test_what_was_not_asked_for_may_be_there_in_part():
+    done = run(SECOND_ABSENT + PRINT_BOTH, None)
+    assert done.stdout == "compiled\nleveret.sync.exchange\n"
+
+
+@needs_extension
+def test_elsewhere_than_on_posix_the_second_extension_is_no_part_of_it():
+    done = run(ELSEWHERE + SECOND_ABSENT + PRINT_BOTH, "compiled")
+    assert done.stdout == "compiled\nleveret.sync.exchange\n"
 
 
 def test_a_name_that_no_codec_has_is_an_import_error():

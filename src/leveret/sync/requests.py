@@ -5,8 +5,8 @@ Mostly the thread that asks has the connection for itself: then all of it is don
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from importlib import import_module
 from types import MethodType
 from typing import Any
 
@@ -25,14 +25,9 @@ NO_REPLY = protocol.Reply(0, None, wire.Method(), wire.Method())
 
 
 def _choose() -> Any:
-    """`exchange`, or its compiled twin where that was built, and the codec is the compiled one."""
-    compiled = f"{__package__}._exchange"
-    if wire.CODEC == "compiled":
-        try:
-            return import_module(compiled)
-        except ModuleNotFoundError as error:
-            if error.name != compiled:
-                raise
+    """`exchange`, or where the codec is the compiled one its twin, which is for POSIX only."""
+    if os.name == "posix" and wire.CODEC == "compiled":
+        return wire.import_compiled(f"{__package__}._exchange") or exchange
     return exchange
 
 

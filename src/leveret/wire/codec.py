@@ -2,12 +2,14 @@
 
 The compiled one where it was built, else the one in Python. `LEVERET_CODEC=pure|compiled` in the
 environment forces one; asking for one that is not there is an ImportError, not a slower program.
+The compiled one is more than one extension: others ask `import_compiled` for theirs.
 """
 
 from __future__ import annotations
 
 import os
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from .properties import use_for_properties
@@ -34,6 +36,7 @@ __all__ = [
     "encode_table",
     "hasten_ack",
     "hasten_next",
+    "import_compiled",
     "is_plain_table",
     "maker",
     "queue_publish",
@@ -41,30 +44,39 @@ __all__ = [
 ]
 
 _NAMES: Final = ("pure", "compiled")
+_ASKED_FOR: Final = os.environ.get("LEVERET_CODEC", "")
+
+if _ASKED_FOR not in ("", *_NAMES):
+    raise ImportError(f"LEVERET_CODEC={_ASKED_FOR}: it may be {' or '.join(_NAMES)}")
 
 
-def _choose(asked_for: str) -> str:
-    if asked_for not in ("", *_NAMES):
-        raise ImportError(f"LEVERET_CODEC={asked_for}: it may be {' or '.join(_NAMES)}")
-    if asked_for == "pure":
-        return asked_for
-    compiled = f"{__package__}._speedups"
+def import_compiled(name: str) -> ModuleType | None:
+    """Import an extension of the compiled codec.
+
+    Returns:
+        None where the codec in Python was asked for; or where nobody asked for one, and it was not
+        built.
+
+    Raises:
+        ImportError: it is asked for and not there, or cannot be loaded.
+    """
+    if _ASKED_FOR == "pure":
+        return None
     try:
-        import_module(compiled)
+        return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != compiled:
+        if error.name != name:
             raise
-        if asked_for:
+        if _ASKED_FOR:
             raise ImportError(
-                f"LEVERET_CODEC={asked_for}: this installation of leveret has only the codec in "
-                "Python; it was built without a C compiler, with LEVERET_PURE set, or for a "
-                "Python that the compiled one does not support"
+                f"LEVERET_CODEC={_ASKED_FOR}: this installation of leveret has no {name}; it was "
+                "built without a C compiler, with LEVERET_PURE set, or for a Python that the "
+                "compiled codec does not support"
             ) from error
-        return "pure"
-    return "compiled"
+        return None
 
 
-codec: Final[str] = _choose(os.environ.get("LEVERET_CODEC", ""))
+codec: Final[str] = "compiled" if import_compiled(f"{__package__}._speedups") else "pure"
 
 if codec == "compiled":
     from ._speedups import (

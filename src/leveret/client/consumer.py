@@ -13,8 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import wire
-from ..exceptions import ChannelClosedError, ConsumerCancelled, DeliverySettledError, LeveretError
+from .. import protocol, wire
+from ..exceptions import (
+    ChannelClosedError,
+    ConsumerCancelled,
+    DeliverySettledError,
+    LeveretError,
+    LocalProtocolError,
+)
 from .delivery import SETTLED, Delivery
 
 if TYPE_CHECKING:
@@ -46,7 +52,8 @@ class Subscription(wire.Inbox):
         no_ack: whether deliveries need no settling.
         deliveries: received and not taken yet.
         waiters: those who wait for a delivery; None where nobody does.
-        ended: no delivery comes any more; `error` says why, None for a cancel by the user.
+        ended: no delivery comes any more; `error` says why, None where the user did it.
+        closed_by_user: how, where the user closed the channel or the connection; else empty.
         on_cancel: called once with `error` when it ends otherwise than by the user's cancel.
         full: the transport was asked to stop reading.
         check_at: how many deliveries want a look at whether they are too many.
@@ -55,6 +62,7 @@ class Subscription(wire.Inbox):
 
     __slots__ = (
         "channel",
+        "closed_by_user",
         "consumer_tag",
         "error",
         "on_cancel",
@@ -76,6 +84,7 @@ class Subscription(wire.Inbox):
         self.waiters: list[Waiter] | None = None
         self.ended = False
         self.error: LeveretError | None = None
+        self.closed_by_user = ""
         self.on_cancel: Callable[[LeveretError | None], object] | None = None
         self.full = False
         self.check_at = NEVER
@@ -145,6 +154,9 @@ class Subscription(wire.Inbox):
         if not self.no_ack:
             self.deliveries.clear()
         if not self.ended:
+            if error is None:
+                alone = self.channel.core.protocol.state is protocol.State.OPEN
+                self.closed_by_user = "was closed" if alone else "was closed with its connection"
             self.end(error)
             self._say_so()
 
@@ -269,6 +281,12 @@ class Subscription(wire.Inbox):
         if error is None or isinstance(error, ConsumerCancelled):
             return error
         return ChannelClosedError(f"channel {self.channel.number} is closed", error)
+
+    def ended_by_user(self) -> LocalProtocolError:
+        """What to tell who waits for a delivery after the user's own cancel or close."""
+        if self.closed_by_user:
+            return ChannelClosedError(f"channel {self.channel.number} {self.closed_by_user}")
+        return LocalProtocolError(f"consumer {self.consumer_tag!r} was cancelled")
 
 
 wire.hasten_ack(Delivery, Subscription, SETTLED)

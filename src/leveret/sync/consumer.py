@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from ..client.consumer import Subscription, hastened
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
-from ..exceptions import LeveretError, LocalProtocolError
+from ..exceptions import LeveretError
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -94,7 +94,9 @@ class Consumer(Iterator[Delivery]):
         Raises:
             DeadlineExceeded: none came in time. The consumer stays as it is.
             ConsumerCancelled, ChannelClosedError: as when iterating.
-            LocalProtocolError: the consumer was cancelled by this program.
+            ChannelClosedError: this program has closed the channel or the connection, too; there
+                is no `reason` then.
+            LocalProtocolError: this program has cancelled the consumer.
         """
         deadline = self._channel.deadline(timeout)
         subscription = self._subscription
@@ -106,7 +108,7 @@ class Consumer(Iterator[Delivery]):
             except IndexError:
                 pass
             if not self._wait(deadline):
-                raise LocalProtocolError(f"consumer {self.consumer_tag!r} was cancelled")
+                raise subscription.ended_by_user()
 
     def _wait(self, deadline: Deadline | None) -> bool:
         """Wait for a delivery; False where none comes because this program ended it."""

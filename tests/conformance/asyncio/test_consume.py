@@ -102,6 +102,26 @@ async def test_get_has_a_deadline(broker: BrokerUnderTest) -> None:
         await consumer.cancel()
         with pytest.raises(LocalProtocolError, match="was cancelled"):
             await consumer.get()
+        await channel.close()
+        with pytest.raises(LocalProtocolError, match="was cancelled"):  # it was, before
+            await consumer.get()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["channel", "connection"])
+async def test_get_says_what_this_program_has_closed(broker: BrokerUnderTest, whole: bool) -> None:
+    words = "channel 1 was closed" + (" with its connection" if whole else "")
+    async with open_connection(broker) as connection:
+        channel = await connection.channel()
+        consumer = await channel.consume(await exclusive_queue(channel))
+        waiting = start(consumer.get)
+        with pytest.raises(DeadlineExceeded):  # so that it waits
+            await consumer.get(0.05)
+        await (connection if whole else channel).close()
+        for get_one in (waiting.result, consumer.get):
+            with pytest.raises(ChannelClosedError, match=f"^{words}$") as caught:
+                await get_one(10)
+            assert caught.value.reason is None
+        assert [each async for each in consumer] == []
 
 
 async def test_prefetch_is_honoured(broker: BrokerUnderTest) -> None:

@@ -103,6 +103,26 @@ def test_get_has_a_deadline(broker: BrokerUnderTest) -> None:
         consumer.cancel()
         with pytest.raises(LocalProtocolError, match="was cancelled"):
             consumer.get()
+        channel.close()
+        with pytest.raises(LocalProtocolError, match="was cancelled"):  # it was, before
+            consumer.get()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["channel", "connection"])
+def test_get_says_what_this_program_has_closed(broker: BrokerUnderTest, whole: bool) -> None:
+    words = "channel 1 was closed" + (" with its connection" if whole else "")
+    with open_connection(broker) as connection:
+        channel = connection.channel()
+        consumer = channel.consume(exclusive_queue(channel))
+        waiting = start(consumer.get)
+        with pytest.raises(DeadlineExceeded):  # so that it waits
+            consumer.get(0.05)
+        (connection if whole else channel).close()
+        for get_one in (waiting.result, consumer.get):
+            with pytest.raises(ChannelClosedError, match=f"^{words}$") as caught:
+                get_one(10)
+            assert caught.value.reason is None
+        assert [each for each in consumer] == []
 
 
 def test_prefetch_is_honoured(broker: BrokerUnderTest) -> None:

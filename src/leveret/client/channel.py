@@ -18,9 +18,19 @@ from .publisher import Window
 if TYPE_CHECKING:
     from .core import Waiter
 
-__all__ = ["DEFAULT_PREFETCH", "BaseChannel"]
+__all__ = ["DEFAULT_PREFETCH", "BaseChannel", "check_prefetch"]
 
 DEFAULT_PREFETCH = 100
+
+
+def check_prefetch(prefetch: int) -> None:
+    """Raise where it fits no field of basic.qos.
+
+    Raises:
+        ConfigurationError: with what was expected.
+    """
+    if not 0 <= prefetch <= 65535:
+        raise ConfigurationError(f"prefetch is {prefetch}: expected 0 (no limit) to 65535")
 
 
 class BaseChannel:
@@ -139,12 +149,19 @@ class BaseChannel:
             if self._prefetch is None and self.has_global_prefetch:
                 return None  # RabbitMQ 3 would lift the channel's limit
             wanted = DEFAULT_PREFETCH if self._prefetch is None else self._prefetch
-        if not 0 <= wanted <= 65535:
-            raise ConfigurationError(f"prefetch is {wanted}: expected 0 (no limit) to 65535")
+        check_prefetch(wanted)
         if wanted == self._prefetch:
             return None
         self._prefetch = wanted
         return wanted
+
+    def send_qos(self, method: wire.BasicQos, waiter: Waiter, owner: object) -> None:
+        """Send basic.qos: it is in force for what is sent after it."""
+        self.protocol.send_request(method, waiter, owner)
+        if method.global_:
+            self.has_global_prefetch = method.prefetch_count > 0
+        else:
+            self._prefetch = method.prefetch_count
 
     def send_consume(
         self, prefetch: int | None, method: wire.Method, waiter: Waiter, owner: Subscription

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from .. import wire
+from ..client.channel import check_prefetch
 from ..client.consumer import Subscription
 from ..client.deadline import Deadline
 from ..client.delivery import Delivery
@@ -347,12 +348,13 @@ class Channel(Topology):
             prefetch_size: bytes; RabbitMQ takes only 0.
             timeout: see the class.
         """
-        qos = wire.BasicQos(prefetch_size, prefetch_count, global_)
-        if global_:
-            self.has_global_prefetch = prefetch_count > 0
-        else:
-            self.prefetch_to_set(prefetch_count)  # in force for what is sent after it
-        self._call(qos, timeout)
+        if not global_:
+            check_prefetch(prefetch_count)
+        self.core.request(
+            lambda *request: self.send_qos(*request),
+            wire.BasicQos(prefetch_size, prefetch_count, global_),
+            timeout,
+        )
 
     def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
         """Acknowledge by tag; `multiple` takes all up to it, 0 meaning all. Does not wait."""

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from leveret import ConfigurationError, DeadlineExceeded, LocalProtocolError
+from leveret import ConfigurationError, DeadlineExceeded, EncodeError, LocalProtocolError
 
 from ...support.brokers import BrokerUnderTest
 from ...support.proxy import Proxy
 from ...support.tasks import eventually
-from .helpers import connect, count, has, open_channel, shared_queue, unique
+from .helpers import (
+    connect,
+    count,
+    exclusive_queue,
+    has,
+    open_channel,
+    shared_queue,
+    take,
+    unique,
+)
 
 
 async def test_every_operation_has_a_deadline(broker: BrokerUnderTest) -> None:
@@ -126,3 +135,16 @@ async def test_timeouts_that_make_no_sense(broker: BrokerUnderTest) -> None:
             with pytest.raises(ConfigurationError, match="timeout"):
                 await channel.queue_declare(exclusive=True, timeout=timeout)
         await channel.queue_declare(exclusive=True, timeout=float("inf"))
+
+
+async def test_a_prefetch_that_was_not_sent_is_not_in_force(broker: BrokerUnderTest) -> None:
+    async with open_channel(broker) as channel:
+        queue = await exclusive_queue(channel, *[b""] * 10)
+        with pytest.raises(ConfigurationError):
+            await channel.basic_qos(2, timeout=-1)
+        with pytest.raises(EncodeError):
+            await channel.basic_qos(2, prefetch_size=-1)
+        consumer = await channel.consume(queue, prefetch=2)
+        await take(consumer, 2)
+        with pytest.raises(DeadlineExceeded):
+            await consumer.get(0.2)

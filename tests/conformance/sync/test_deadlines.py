@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import pytest
 
-from leveret import ConfigurationError, DeadlineExceeded, LocalProtocolError
+from leveret import ConfigurationError, DeadlineExceeded, EncodeError, LocalProtocolError
 
 from ...support.brokers import BrokerUnderTest
 from ...support.proxy import Proxy
 from ...support.threads import eventually
-from .helpers import connect, count, has, open_channel, shared_queue, unique
+from .helpers import (
+    connect,
+    count,
+    exclusive_queue,
+    has,
+    open_channel,
+    shared_queue,
+    take,
+    unique,
+)
 
 
 def test_every_operation_has_a_deadline(broker: BrokerUnderTest) -> None:
@@ -127,3 +136,16 @@ def test_timeouts_that_make_no_sense(broker: BrokerUnderTest) -> None:
             with pytest.raises(ConfigurationError, match="timeout"):
                 channel.queue_declare(exclusive=True, timeout=timeout)
         channel.queue_declare(exclusive=True, timeout=float("inf"))
+
+
+def test_a_prefetch_that_was_not_sent_is_not_in_force(broker: BrokerUnderTest) -> None:
+    with open_channel(broker) as channel:
+        queue = exclusive_queue(channel, *[b""] * 10)
+        with pytest.raises(ConfigurationError):
+            channel.basic_qos(2, timeout=-1)
+        with pytest.raises(EncodeError):
+            channel.basic_qos(2, prefetch_size=-1)
+        consumer = channel.consume(queue, prefetch=2)
+        take(consumer, 2)
+        with pytest.raises(DeadlineExceeded):
+            consumer.get(0.2)

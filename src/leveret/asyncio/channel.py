@@ -9,7 +9,7 @@ from typing import Self
 from .. import wire
 from ..client.channel import check_prefetch
 from ..client.consumer import Subscription
-from ..client.deadline import Deadline
+from ..client.deadline import Deadline, check_timeout
 from ..client.delivery import Delivery
 from ..client.publisher import check_body, encode_properties
 from ..exceptions import DeadlineExceeded, LeveretError, PublishNotSent, PublishUnknown
@@ -194,6 +194,8 @@ class Channel(Topology):
         """
         if body.__class__ is not bytes:
             body = check_body(body)
+        if timeout is not None:
+            check_timeout(timeout)
         core = self.core
         if core.held and not core.may_publish(self):
             await self.wait_to_publish(self.deadline(timeout))

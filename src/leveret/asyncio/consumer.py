@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..client.consumer import Subscription, hastened
-from ..client.deadline import Deadline
+from ..client.deadline import Deadline, check_timeout
 from ..client.delivery import Delivery
 from ..exceptions import LeveretError
 
@@ -133,6 +133,8 @@ class Consumer(AsyncIterator[Delivery]):
         Raises:
             DeadlineExceeded: the broker did not answer in time.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         if not self._subscription.ended:
             await self._channel.basic_cancel(self.consumer_tag, timeout=timeout)
 

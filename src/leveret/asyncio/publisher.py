@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .. import wire
-from ..client.deadline import Deadline
+from ..client.deadline import Deadline, check_timeout
 from ..client.publisher import (
     BasePublication,
     Window,
@@ -109,6 +109,8 @@ class Publisher:
         """
         if body.__class__ is not bytes:
             body = check_body(body)
+        if timeout is not None:
+            check_timeout(timeout)
         channel = self._channel
         window = self._window
         core = self._core

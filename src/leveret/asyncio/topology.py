@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .. import wire
 from ..client.channel import BaseChannel
+from ..client.deadline import check_timeout
 from ..client.results import QueueDeclared
 
 __all__ = ["Arguments", "Topology"]
@@ -26,6 +27,8 @@ class Topology(BaseChannel):
 
     async def _do(self, method: wire.Method, nowait: bool, timeout: float | None) -> None:
         if nowait:
+            if timeout is not None:
+                check_timeout(timeout)
             self.core.post(self.protocol, method)
         else:
             await self._call(method, timeout)

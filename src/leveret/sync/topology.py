@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from .. import wire
 from ..client.channel import BaseChannel
+from ..client.deadline import check_timeout
 from ..client.results import QueueDeclared
 
 __all__ = ["Arguments", "Topology"]
@@ -27,6 +28,8 @@ class Topology(BaseChannel):
 
     def _do(self, method: wire.Method, nowait: bool, timeout: float | None) -> None:
         if nowait:
+            if timeout is not None:
+                check_timeout(timeout)
             self.core.post(self.protocol, method)
         else:
             self._call(method, timeout)

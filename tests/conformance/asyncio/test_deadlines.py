@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
 from leveret import ConfigurationError, DeadlineExceeded, EncodeError, LocalProtocolError
 
 from ...support.brokers import BrokerUnderTest
 from ...support.proxy import Proxy
-from ...support.tasks import eventually
+from ...support.tasks import eventually, start
 from .helpers import (
     connect,
     count,
     exclusive_queue,
     has,
     open_channel,
+    open_connection,
     shared_queue,
     take,
     unique,
@@ -129,12 +134,63 @@ async def test_a_channel_that_opens_too_late_is_closed(broker: BrokerUnderTest) 
             await eventually(has_room)
 
 
-async def test_timeouts_that_make_no_sense(broker: BrokerUnderTest) -> None:
-    async with open_channel(broker) as channel:
-        for timeout in (-1, float("nan")):
-            with pytest.raises(ConfigurationError, match="timeout"):
-                await channel.queue_declare(exclusive=True, timeout=timeout)
-        await channel.queue_declare(exclusive=True, timeout=float("inf"))
+NO_TIMEOUTS = {
+    "text": ("5", "is of type str: expected int or float"),
+    "bytes": (b"5", "is of type bytes: expected int or float"),
+    "object": (object(), "is of type object: expected int or float"),
+    "duration": (timedelta(seconds=5), "is of type timedelta: expected int or float"),
+    "decimal": (Decimal(5), "is of type Decimal: expected int or float"),
+    "bool": (True, "is of type bool: expected int or float"),
+    "nan": (float("nan"), "is nan: expected seconds, at least 0"),
+    "negative": (-0.001, "is -0.001: expected seconds, at least 0"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TIMEOUTS)
+async def test_timeouts_that_make_no_sense(broker: BrokerUnderTest, name: str) -> None:
+    timeout: Any
+    timeout, words = NO_TIMEOUTS[name]
+    async with open_channel(broker) as channel, open_connection(broker) as connection:
+        queue = await exclusive_queue(channel)
+        consumer = await channel.consume(queue, no_ack=True)
+        await channel.publish(b"1", routing_key=queue)
+        ended = await channel.consume(queue)
+        await ended.cancel()
+        publisher = channel.publisher()
+        publication = channel.publish_nowait(b"2", routing_key="nowhere", mandatory=False)
+        message, to = b"3", {"routing_key": queue, "timeout": timeout}
+        for call in (
+            lambda: connection.channel(timeout=timeout),
+            lambda: connection.update_secret("x", timeout=timeout),
+            lambda: connection.close(timeout=timeout),
+            lambda: channel.publish(message, **to),
+            lambda: channel.basic_publish(message, **to),
+            lambda: publisher.publish(message, **to),
+            lambda: publisher.flush(timeout),
+            lambda: publication.wait(timeout),
+            lambda: channel.wait_for_confirms(timeout=timeout),
+            lambda: channel.consume(queue, timeout=timeout),
+            lambda: channel.basic_consume(queue, id, timeout=timeout),
+            lambda: channel.basic_cancel(consumer.consumer_tag, timeout=timeout),
+            lambda: channel.get(queue, timeout=timeout),
+            lambda: channel.basic_qos(7, timeout=timeout),
+            lambda: channel.queue_declare(queue, timeout=timeout),
+            lambda: channel.exchange_declare("amq.fanout", "fanout", nowait=True, timeout=timeout),
+            lambda: channel.close(timeout=timeout),
+            lambda: consumer.get(timeout),
+            lambda: consumer.cancel(timeout),
+            lambda: ended.cancel(timeout),
+        ):
+            with pytest.raises(ConfigurationError, match=f"^timeout {words}"):
+                await call()
+        for option in ("timeout", "connect_timeout"):
+            with pytest.raises(ConfigurationError, match=f"^{option} {words.split(',')[0]}"):
+                await connect(broker.url, **{option: timeout})
+        # nothing was sent, nothing is out of step
+        assert connection.is_open
+        assert (await consumer.get()).body == b"1"
+        with pytest.raises(DeadlineExceeded):
+            await consumer.get(0)
 
 
 async def test_a_prefetch_that_was_not_sent_is_not_in_force(broker: BrokerUnderTest) -> None:
@@ -148,3 +204,18 @@ async def test_a_prefetch_that_was_not_sent_is_not_in_force(broker: BrokerUnderT
         await take(consumer, 2)
         with pytest.raises(DeadlineExceeded):
             await consumer.get(0.2)
+
+
+@pytest.mark.parametrize("timeout", [1e20, float("inf"), 10**400], ids=str)
+async def test_timeouts_that_no_clock_can_hold(broker: BrokerUnderTest, timeout: float) -> None:
+    async with await connect(broker.url, connect_timeout=timeout, timeout=timeout) as connection:
+        for given in (timeout, None):
+            channel = await connection.channel(timeout=given)
+            queue = await exclusive_queue(channel)
+            consumer = await channel.consume(queue, timeout=given)
+            waiting = start(consumer.get, timeout=given)
+            await channel.publish(b"1", routing_key=queue, timeout=given)
+            assert (await waiting.result()).body == b"1"
+            await channel.wait_for_confirms(timeout=given)
+            await channel.close(timeout=given)
+        await connection.close(timeout=timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -18,6 +19,12 @@ LEFTOVER_SECONDS = 5.0
 
 _USED: dict[str, str] = {}
 _MISSING: dict[str, str] = {}
+
+
+def pytest_configure() -> None:
+    """Have the programs that tests start end by Ctrl-C: a shell's background jobs ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -302,7 +302,10 @@ def test_when_acks_are_many(acks: int):
     rest, many = wire.settle(pairs, touched, SHARE)  # type: ignore[arg-type]
     assert rest == []
     assert many == (acks * SHARE >= 20 - (10 - acks))
-    assert wire.settle([], touched, SHARE) == ([], many)
+    assert wire.settle([(other, 1)], touched, SHARE) == ([(other, 1)], False)
+    tracker.last += 9
+    more = tracker.below + 1
+    assert wire.settle([(tracker, more), (tracker, more + 1)], touched, SHARE) == ([], True)
 
 
 @given(st.data())

@@ -463,11 +463,16 @@ def hasten_next(consumer_class, inbox):
 
 # -- acks -----------------------------------------------------------------------------------------
 
-cdef Py_ssize_t settle_lowest(list acked, Py_ssize_t at, list touched) except -1:
-    """Count the ordinary acks of one channel from `at` on; the position behind them."""
+cdef Py_ssize_t settle_lowest(
+    list acked, Py_ssize_t at, list touched, uint64_t share, bint* many
+) except -1:
+    """Count the ordinary acks of one channel from `at` on; the position behind them.
+
+    Sets `many` where they have become so many that they should leave.
+    """
     cdef PyObject* pair = PyList_GET_ITEM(acked, at)
     cdef object unsettled, tag
-    cdef uint64_t number, below, last, count
+    cdef uint64_t number, below, last, count, prefetched
     if not is_pair(pair) or not is_unsettled(PyTuple_GET_ITEM(<object>pair, 0)):
         return at
     unsettled = <object>PyTuple_GET_ITEM(<object>pair, 0)
@@ -480,6 +485,7 @@ cdef Py_ssize_t settle_lowest(list acked, Py_ssize_t at, list touched) except -1
         and slot_number(<PyObject*>unsettled, _unsettled.last, &last)
         and number <= last
         and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
+        and slot_number(<PyObject*>unsettled, _unsettled.prefetch, &prefetched)
     ):
         return at
     if not count:
@@ -503,6 +509,8 @@ cdef Py_ssize_t settle_lowest(list acked, Py_ssize_t at, list touched) except -1
     replace(unsettled, _unsettled.below, tag)
     replace(unsettled, _unsettled.front, tag)
     replace(unsettled, _unsettled.count, count)
+    if count * share + (last - number) >= prefetched:
+        many[0] = True
     return at
 
 
@@ -510,27 +518,13 @@ cdef inline bint is_pair(PyObject* value) noexcept:
     return type(<object>value) is tuple and PyTuple_GET_SIZE(<object>value) == 2
 
 
-cdef inline int has_many(object unsettled, uint64_t share) noexcept:
-    """Whether so many acks wait that they should leave; -1 where the twin has to look."""
-    cdef uint64_t count, below, last, prefetched
-    if not (
-        slot_number(<PyObject*>unsettled, _unsettled.count, &count)
-        and slot_number(<PyObject*>unsettled, _unsettled.below, &below)
-        and slot_number(<PyObject*>unsettled, _unsettled.last, &last)
-        and slot_number(<PyObject*>unsettled, _unsettled.prefetch, &prefetched)
-    ):
-        return -1
-    return count * share + (last - below) >= prefetched
-
-
 def settle(acked, touched, share):
     """`pure.settle`."""
     cdef list rest = []
     cdef PyObject* pair
-    cdef PyObject* unsettled
     cdef Py_ssize_t at, behind
     cdef uint64_t part
-    cdef int many
+    cdef bint many = False
     if type(acked) is not list or type(touched) is not list or not as_unsigned(share, &part):
         return _lanes.settle(acked, touched, share)
     at = 0
@@ -540,19 +534,12 @@ def settle(acked, touched, share):
             if is_pair(pair):
                 prefetch(PyTuple_GET_ITEM(<object>pair, 0), 0)
                 prefetch(PyTuple_GET_ITEM(<object>pair, 0), 64)
-        behind = settle_lowest(acked, at, touched)
+        behind = settle_lowest(acked, at, touched, part, &many)
         if behind == at:
             PyList_Append(rest, <object>PyList_GET_ITEM(acked, at))
             behind += 1
         at = behind
-    for at in range(PyList_GET_SIZE(touched)):
-        unsettled = PyList_GET_ITEM(touched, at)
-        many = has_many(<object>unsettled, part) if is_unsettled(unsettled) else -1
-        if many < 0:
-            return rest, _lanes.settle([], touched, share)[1]
-        if many:
-            return rest, True
-    return rest, False
+    return rest, many
 
 
 def encode_acks(touched):

@@ -234,40 +234,46 @@ def settle(
         share: acks that wait are many from one part in so many of what the prefetch leaves.
 
     Returns:
-        The other acks; and whether those of any of `touched` are many.
+        The other acks; and whether those counted now have become many on one of the channels.
     """
     rest: list[tuple[Unsettled, int]] = []
-    if not _settle_run(acked, touched):
-        for pair in acked:
-            unsettled, tag = pair
-            if unsettled.plain and tag == unsettled.below + 1 and tag <= unsettled.last:
-                unsettled.below = unsettled.front = tag
-                if not unsettled.count:
-                    touched.append(unsettled)
-                unsettled.count += 1
-            else:
-                rest.append(pair)
-    for unsettled in touched:
-        if unsettled.count * share >= unsettled.prefetch - (unsettled.last - unsettled.below):
-            return rest, True
-    return rest, False
+    many = _settle_run(acked, touched, share)
+    if many is not None:
+        return rest, many
+    many = False
+    for pair in acked:
+        unsettled, tag = pair
+        last = unsettled.last
+        if unsettled.plain and unsettled.below + 1 == tag <= last:
+            unsettled.below = unsettled.front = tag
+            count = unsettled.count
+            if not count:
+                touched.append(unsettled)
+            unsettled.count = count = count + 1
+            if count * share >= unsettled.prefetch - (last - tag):
+                many = True
+        else:
+            rest.append(pair)
+    return rest, many
 
 
-def _settle_run(acked: Sequence[tuple[Unsettled, int]], touched: list[Unsettled]) -> bool:
-    """Whether all are ordinary ones of one channel: then they are counted at once."""
+def _settle_run(
+    acked: Sequence[tuple[Unsettled, int]], touched: list[Unsettled], share: int
+) -> bool | None:
+    """Where all are ordinary ones of one channel, count them at once: whether they are many."""
     if len(acked) < 2 or acked[0][0] is not acked[-1][0]:
-        return False
+        return None
     unsettled, first = acked[0]
     last = first + len(acked) - 1
     if not unsettled.plain or first != unsettled.below + 1 or last > unsettled.last:
-        return False
+        return None
     if [tag for each, tag in acked if each is unsettled] != list(range(first, last + 1)):
-        return False
+        return None
     unsettled.below = unsettled.front = last
     if not unsettled.count:
         touched.append(unsettled)
     unsettled.count += len(acked)
-    return True
+    return unsettled.count * share >= unsettled.prefetch - (unsettled.last - last)
 
 
 def encode_acks(touched: Sequence[Unsettled]) -> bytes:

@@ -117,6 +117,16 @@ def test_deliveries_of_many_consumers_of_a_channel():
     assert lanes[1].consumer_tag == "v"
 
 
+def test_a_lane_takes_the_name_that_its_deliveries_have():
+    """To be told that it is the same text by its being the same object."""
+    lanes = lanes_of(tag="one", other="two")
+    items = [delivery(tag=same_text(tag), number=at) for at, tag in enumerate(("tag", "other"), 1)]
+    for item in items:
+        assert wire.claim([item], 0, lanes)[0] == 1
+        assert lanes[1] is not None
+        assert lanes[1].consumer_tag is item.consumer_tag
+
+
 def test_deliveries_that_want_no_settling():
     lane = wire.Lane("t", "owner", None, {})
     items = [delivery(number=5), delivery(number=9)]

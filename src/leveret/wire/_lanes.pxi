@@ -182,16 +182,19 @@ def claim(items, start, lanes):
         name = get(item, _delivery.consumer_tag)
         if lane == NULL or name == NULL:
             break
-        if not is_same(get(<object>lane, _lane_tag), name):
-            found = get(<object>lane, _lane_siblings)
-            if found == NULL or type(<object>found) is not dict:
-                break
-            found = PyDict_GetItemWithError(<dict>found, <object>name)
-            if found == NULL or type(<object>found) is not _Lane:
-                break
-            lane = found
-            as_size(<object>get(item, _content.channel), &number)
-            lanes[number] = <object>lane
+        found = get(<object>lane, _lane_tag)
+        if found != name:
+            if not is_same(found, name):
+                found = get(<object>lane, _lane_siblings)
+                if found == NULL or type(<object>found) is not dict:
+                    break
+                found = PyDict_GetItemWithError(<dict>found, <object>name)
+                if found == NULL or type(<object>found) is not _Lane:
+                    break
+                lane = found
+                as_size(<object>get(item, _content.channel), &number)
+                lanes[number] = <object>lane
+            replace(<object>lane, _lane_tag, <object>name)  # the next one has the same object
         owner = get(<object>lane, _lane_owner)
         found = get(<object>lane, _lane_unsettled)
         if owner == NULL or found == NULL:

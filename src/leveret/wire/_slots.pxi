@@ -71,7 +71,7 @@ cdef extern from *:
     bint is_short "leveret_is_short"(object, uint64_t*) noexcept
     object allocate "leveret_allocate"(object)
     void put "leveret_put"(object, Py_ssize_t, object) noexcept
-    void replace "leveret_replace"(object, Py_ssize_t, object) except *
+    void replace "leveret_replace"(object, Py_ssize_t, object) noexcept
     PyObject* get "leveret_get"(object, Py_ssize_t) noexcept
     int call_method "leveret_call"(object, object, object) except -1
     Py_ssize_t leveret_slot_offset(object) noexcept

@@ -84,7 +84,7 @@ class Lane:
         unsettled: Unsettled | None,
         siblings: dict[str | None, Lane],
     ) -> None:
-        self.consumer_tag = consumer_tag
+        self.consumer_tag: str | None = consumer_tag
         self.owner = owner
         self.unsettled = unsettled
         self.siblings = siblings
@@ -167,16 +167,19 @@ def claim(items: Sequence[Item], start: int, lanes: list[Lane | None]) -> tuple[
             lane = lanes[number] if number < known else None
             if lane is None:
                 break
-            if lane.consumer_tag != consumer_tag:
-                lane = lane.siblings.get(consumer_tag)
-                if lane is None:
-                    break
-                lanes[number] = lane
+            if lane.consumer_tag is not consumer_tag:
+                if lane.consumer_tag != consumer_tag:
+                    lane = lane.siblings.get(consumer_tag)
+                    if lane is None:
+                        break
+                    lanes[number] = lane
+                lane.consumer_tag = item.consumer_tag  # the next one has the same object
             unsettled, owner = lane.unsettled, lane.owner
         if unsettled is not None:
             tag = item.delivery_tag
-            if tag != unsettled.last + 1:
-                if tag <= unsettled.last or unsettled.below != unsettled.last:
+            last = unsettled.last
+            if tag != last + 1:
+                if tag <= last or unsettled.below != last:
                     break
                 unsettled.below = tag - 1
             unsettled.last = tag

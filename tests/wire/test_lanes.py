@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -42,10 +43,8 @@ class Box(wire.Inbox):
     __slots__ = ("__weakref__", "received")
 
     def __init__(self, check_at: int = 2**62) -> None:
-        self.deliveries: deque[Any] = deque()
-        self.waiters: list[Any] | None = None
+        self.deliveries: wire.Queue[Any] = wire.Queue()
         self.check_at = check_at
-        self.ended = False
         self.received: list[Any] = []
 
     def receive(self, deliveries: list[Any]) -> None:
@@ -222,6 +221,67 @@ def test_claims_are_those_of_a_model(facts: list[tuple[int, str | None, int]]):
         assert list(range(below + 1, last + 1)) == have
 
 
+# -- where deliveries wait ---------------------------------------------------------------------
+
+steps = st.one_of(
+    st.just("popleft"),
+    st.just("clear"),
+    st.just("append"),
+    st.tuples(st.just("extend"), st.integers(0, 20)),
+)
+
+
+@given(st.lists(steps))
+def test_a_queue_is_as_a_deque(steps: list[Any]):
+    queue: wire.Queue[int] = wire.Queue()
+    model: deque[int] = deque()
+    numbers = count()
+    for step in steps:
+        if step == "append":
+            number = next(numbers)
+            queue.append(number)
+            model.append(number)
+        elif step == "clear":
+            queue.clear()
+            model.clear()
+        elif step != "popleft":
+            more = list(islice(numbers, step[1]))
+            queue.extend(more)
+            model.extend(more)
+        elif model:
+            assert queue.popleft() == model.popleft()
+        else:
+            with pytest.raises(IndexError):
+                queue.popleft()
+        assert list(queue) == list(model)
+        assert len(queue) == len(model)
+        assert bool(queue) == bool(model)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_queue_lets_go_of_what_it_had(taken: bool):
+    queue: wire.Queue[Box] = wire.Queue()
+    boxes = [Box() for _ in range(20)]
+    gone = [weakref.ref(box) for box in boxes]
+    queue.extend(boxes)
+    boxes.clear()
+    for _ in gone if taken else ():
+        queue.popleft()
+    if not taken:
+        queue.clear()
+    assert [ref() for ref in gone] == [None] * 20
+
+
+@pytest.mark.parametrize("waiting", [1, 20])
+def test_what_waits_for_nobody_is_garbage(waiting: int):
+    box = Box()
+    box.deliveries.extend(owned(*[box] * waiting))
+    gone = weakref.ref(box)
+    del box
+    gc.collect()
+    assert gone() is None
+
+
 # -- deal --------------------------------------------------------------------------------------
 
 
@@ -244,17 +304,13 @@ def test_each_delivery_into_its_inbox():
 
 
 def test_what_an_inbox_looks_at_itself():
-    full, ended, awaited, plain = Box(check_at=3), Box(), Box(), Box()
-    ended.ended = True
-    awaited.waiters = ["a waiter"]
-    deliveries = owned(full, ended, full, awaited, plain, full, full)
+    full, awaited, plain = Box(check_at=3), Box(check_at=0), Box()
+    deliveries = owned(full, awaited, full, awaited, plain, full, full)
     wire.deal(deliveries)
     assert list(full.deliveries) == [deliveries[0], deliveries[2]]
     assert full.received == [deliveries[5], deliveries[6]]
-    assert ended.received == [deliveries[1]]
-    assert awaited.received == [deliveries[3]]
+    assert awaited.received == [deliveries[1], deliveries[3]]
     assert list(plain.deliveries) == [deliveries[4]]
-    assert not ended.deliveries
     assert not awaited.deliveries
 
 
@@ -264,7 +320,7 @@ def test_an_inbox_that_fails():
             raise RuntimeError("no")
 
     box, failing = Box(), Failing()
-    failing.ended = True
+    failing.check_at = 0
     with pytest.raises(RuntimeError):
         wire.deal(owned(box, failing, box))
     assert len(box.deliveries) == 1

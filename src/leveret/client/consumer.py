@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +33,7 @@ T = TypeVar("T")
 BUFFER_LIMIT = 10_000  # deliveries that may wait for a consumer without a prefetch
 BUFFER_BYTES = 33_554_432  # bytes of their bodies
 FIRST_CHECK = 16  # deliveries; their bytes are counted here, and each time they have doubled
-NEVER = sys.maxsize
+NEVER = 2**30 - 1  # deliveries; a number that compiled code reads without a call
 AMPLE = 256  # prefetch with which a broker is not held up by reads that come a little later
 
 
@@ -56,7 +54,8 @@ class Subscription(wire.Inbox):
         closed_by_user: how, where the user closed the channel or the connection; else empty.
         on_cancel: called once with `error` when it ends otherwise than by the user's cancel.
         full: the transport was asked to stop reading.
-        check_at: how many deliveries want a look at whether they are too many.
+        limit: how many deliveries want a look at whether they are too many.
+        check_at: the same; 0 while somebody waits, and after the end.
         resume_at: how few let the transport read again.
     """
 
@@ -64,10 +63,13 @@ class Subscription(wire.Inbox):
         "channel",
         "closed_by_user",
         "consumer_tag",
+        "ended",
         "error",
+        "limit",
         "on_cancel",
         "queue",
         "resume_at",
+        "waiters",
     )
 
     acks: Acks
@@ -80,19 +82,23 @@ class Subscription(wire.Inbox):
         self.queue = queue
         self.consumer_tag = ""
         self.no_ack = no_ack
-        self.deliveries: deque[Delivery] = deque()
+        self.deliveries: wire.Queue[Delivery] = wire.Queue()
         self.waiters: list[Waiter] | None = None
         self.ended = False
         self.error: LeveretError | None = None
         self.closed_by_user = ""
         self.on_cancel: Callable[[LeveretError | None], object] | None = None
         self.full = False
-        self.check_at = NEVER
+        self.limit = self.check_at = NEVER
         self.resume_at = 0
 
     def is_unlimited(self) -> None:
         """No prefetch bounds what the broker sends: the buffer has to be watched."""
-        self.check_at = FIRST_CHECK
+        self._check_from(FIRST_CHECK)
+
+    def _check_from(self, limit: int) -> None:
+        self.limit = limit
+        self.check_at = 0 if self.ended or self.waiters is not None else limit
 
     def is_ample(self) -> bool:
         """Whether the broker sends so many ahead that it need not be asked for each few."""
@@ -108,7 +114,7 @@ class Subscription(wire.Inbox):
         self.deliveries.extend(deliveries)
         if self.waiters is not None:
             self._wake(len(deliveries))
-        if len(self.deliveries) >= self.check_at:
+        if len(self.deliveries) >= self.limit:
             self._check_room()
 
     def _wake(self, count: int) -> None:
@@ -116,6 +122,7 @@ class Subscription(wire.Inbox):
         for waiter in waiters[:count]:
             waiter.set_result(None)
         self.waiters = waiters[count:] or None
+        self._check_from(self.limit)
 
     def _check_room(self) -> None:
         waiting = list(self.deliveries)  # a copy: they are taken without a lock
@@ -123,10 +130,10 @@ class Subscription(wire.Inbox):
             len(waiting) < BUFFER_LIMIT
             and sum(len(delivery.body) for delivery in waiting) < BUFFER_BYTES
         ):
-            self.check_at = min(2 * len(waiting), BUFFER_LIMIT)
+            self._check_from(min(2 * len(waiting), BUFFER_LIMIT))
             return
         self.full = True
-        self.check_at = NEVER
+        self._check_from(NEVER)
         self.resume_at = len(waiting) // 2
         core = self.channel.core
         words = "consumer %r has %d deliveries waiting"
@@ -141,7 +148,7 @@ class Subscription(wire.Inbox):
         """Look again whether there is room, and go on if there is."""
         if self.full and self.has_room():
             self.full = False
-            self.check_at = FIRST_CHECK
+            self._check_from(FIRST_CHECK)
             self.channel.core.unpause_receiving(self)
 
     def cancelled_by_broker(self) -> None:
@@ -176,6 +183,7 @@ class Subscription(wire.Inbox):
         if self.ended:
             return
         self.ended = True
+        self.check_at = 0
         self.error = error
         if self.full:
             self.full = False
@@ -210,12 +218,11 @@ class Subscription(wire.Inbox):
         """Register one who waits for a delivery; False where it need not wait."""
         if self.deliveries or self.ended:
             return False
-        if self.check_at != NEVER:
-            self.check_at = FIRST_CHECK
         if self.waiters is None:
             self.waiters = [waiter]
         else:
             self.waiters.append(waiter)
+        self._check_from(NEVER if self.limit == NEVER else FIRST_CHECK)
         return True
 
     def gives_up(self, waiter: Waiter) -> None:
@@ -225,6 +232,7 @@ class Subscription(wire.Inbox):
         if waiter in self.waiters:
             self.waiters.remove(waiter)
             self.waiters = self.waiters or None
+            self._check_from(self.limit)
         elif self.deliveries:
             self._wake(1)
 

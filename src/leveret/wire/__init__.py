@@ -8,6 +8,7 @@ extensions, both directions of each. It keeps no state, knows no order of frames
 from __future__ import annotations
 
 from .codec import (
+    Queue,
     claim,
     confirm,
     confirm_run,
@@ -237,6 +238,7 @@ __all__ = [
     "Method",
     "Properties",
     "Published",
+    "Queue",
     "QueueBind",
     "QueueBindOk",
     "QueueDeclare",

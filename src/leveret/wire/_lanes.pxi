@@ -3,12 +3,10 @@
 cdef enum:
     AHEAD = 8  # messages: whose objects are asked for while those before them are handled
     NEAR = 4  # the same, for what those objects refer to
+    KEPT = 1024  # places of an empty queue
 
 cdef object _Lane = Lane
 cdef object _Inbox = Inbox
-cdef object _deque = deque
-cdef object _deque_append = deque.append
-cdef object _deque_popleft = deque.popleft
 
 cdef struct UnsettledSlots:
     Py_ssize_t channel
@@ -39,21 +37,17 @@ cdef struct InboxSlots:
     Py_ssize_t acks
     Py_ssize_t check_at
     Py_ssize_t deliveries
-    Py_ssize_t ended
     Py_ssize_t full
     Py_ssize_t no_ack
     Py_ssize_t unsettled
-    Py_ssize_t waiters
 
 cdef InboxSlots _inbox
 _inbox.acks = slot_offset(Inbox, "acks")
 _inbox.check_at = slot_offset(Inbox, "check_at")
 _inbox.deliveries = slot_offset(Inbox, "deliveries")
-_inbox.ended = slot_offset(Inbox, "ended")
 _inbox.full = slot_offset(Inbox, "full")
 _inbox.no_ack = slot_offset(Inbox, "no_ack")
 _inbox.unsettled = slot_offset(Inbox, "unsettled")
-_inbox.waiters = slot_offset(Inbox, "waiters")
 
 # The last class of each kind that was seen: there is one in a process.
 cdef object _unsettled_class = Unsettled
@@ -103,6 +97,115 @@ cdef inline bint is_number(PyObject* one, PyObject* other) noexcept:
             and number == expected
         )
     )
+
+
+# -- where deliveries wait ------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    /* Into a place of a list that has None. */
+    static inline void leveret_place(PyObject *list, Py_ssize_t at, PyObject *item) {
+        Py_INCREF(item);
+        PyList_SET_ITEM(list, at, item);
+        Py_DECREF(Py_None);
+    }
+    /* Out of a place of a list, which then has None. */
+    static inline PyObject *leveret_displace(PyObject *list, Py_ssize_t at) {
+        PyObject *item = PyList_GET_ITEM(list, at);
+        Py_INCREF(Py_None);
+        PyList_SET_ITEM(list, at, Py_None);
+        return item;
+    }
+    """
+    void place "leveret_place"(list, Py_ssize_t, object) noexcept
+    object displace "leveret_displace"(list, Py_ssize_t)
+
+
+@cython.auto_pickle(False)
+@cython.final
+@cython.no_gc_clear  # the owners of deliveries let go of it
+cdef class Queue:
+    """`pure.Queue`, with the first one in the object itself.
+
+    Of many channels most have one delivery waiting or none. A deque, its block and the place in
+    it are three to four lines of the processor's cache for each; this is one.
+    """
+
+    cdef object first
+    cdef list rest  # a ring of those behind it, its size a power of two; None before there were any
+    cdef Py_ssize_t start  # of the ring
+    cdef Py_ssize_t count  # of all
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return iter(listed(self))
+
+    def append(self, item):
+        push(self, item)
+
+    def extend(self, items):
+        for item in items:
+            push(self, item)
+
+    def popleft(self):
+        if not self.count:
+            raise IndexError("pop from an empty queue")
+        return pull(self)
+
+    def clear(self):
+        rest, self.rest = self.rest, None
+        self.count = 0
+        self.first = None
+
+
+cdef list listed(Queue queue):
+    cdef list items = [queue.first] if queue.count else []
+    cdef Py_ssize_t at
+    for at in range(queue.start, queue.start + queue.count - 1):
+        items.append(queue.rest[at & (PyList_GET_SIZE(queue.rest) - 1)])
+    return items
+
+
+cdef int widen(Queue queue) except -1:
+    """Room for one more in the ring. The garbage collector may come, and change what is there."""
+    cdef Py_ssize_t size = 4
+    cdef list ring, rest
+    if queue.rest is not None:
+        size = 2 * PyList_GET_SIZE(queue.rest)
+    ring = [None] * size
+    rest = listed(queue)[1:]
+    if len(rest) < size:
+        ring[: len(rest)] = rest
+        queue.rest = ring
+        queue.start = 0
+    return 0
+
+
+cdef inline int push(Queue queue, object item) except -1:
+    if not queue.count:
+        queue.first = item
+    else:
+        while queue.rest is None or queue.count > PyList_GET_SIZE(queue.rest):
+            widen(queue)
+        place(queue.rest, (queue.start + queue.count - 1) & (PyList_GET_SIZE(queue.rest) - 1), item)
+    queue.count += 1
+    return 0
+
+
+cdef inline object pull(Queue queue):
+    """The first one; there must be one."""
+    item = queue.first
+    queue.count -= 1
+    if queue.count:
+        queue.first = displace(queue.rest, queue.start)
+        queue.start = (queue.start + 1) & (PyList_GET_SIZE(queue.rest) - 1)
+    else:
+        queue.first = None
+        if queue.rest is not None and PyList_GET_SIZE(queue.rest) > KEPT:
+            queue.rest = None
+    return item
 
 
 # -- deliveries -----------------------------------------------------------------------------------
@@ -259,7 +362,7 @@ def deal(deliveries):
     cdef object delivery
     cdef PyObject* owner
     cdef PyObject* waiting
-    cdef PyObject* waiters
+    cdef Queue queue  # held, as `claim` holds
     cdef uint64_t check_at
     if type(deliveries) is not list:
         return _lanes.deal(deliveries)
@@ -274,17 +377,15 @@ def deal(deliveries):
             _lanes.deal([delivery])
             continue
         waiting = get(<object>owner, _inbox.deliveries)
-        waiters = get(<object>owner, _inbox.waiters)
+        if waiting == NULL or type(<object>waiting) is not Queue:
+            _lanes.deal([delivery])
+            continue
+        queue = <Queue>waiting
         if (
-            is_false(get(<object>owner, _inbox.ended))
-            and waiting != NULL
-            and type(<object>waiting) is _deque
-            and waiters != NULL
-            and <object>waiters is None
-            and slot_number(owner, _inbox.check_at, &check_at)
-            and <uint64_t>PyObject_Size(<object>waiting) + 1 < check_at
+            slot_number(owner, _inbox.check_at, &check_at)
+            and <uint64_t>queue.count + 1 < check_at
         ):
-            call_method(_deque_append, <object>waiting, delivery)
+            push(queue, delivery)
         else:
             (<object>owner).receive([delivery])
 
@@ -307,7 +408,6 @@ cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kin
             owner = get(<object>item, _delivery.owner)
             if owner != NULL and type(<object>owner) is _inbox_class:
                 prefetch(get(<object>owner, _inbox.deliveries), 0)
-                prefetch(get(<object>owner, _inbox.deliveries), 64)
 
 
 # -- from who takes deliveries --------------------------------------------------------------------
@@ -352,8 +452,8 @@ cdef extern from *:
     ctypedef object (*NextFunction "unaryfunc")(object)
     object leveret_new_ack(object, AckFunction, const char*)
     object leveret_new_next(object, NextFunction, object)
-    object leveret_call_method(object, object, PyObject* const*, Py_ssize_t, PyObject*)
     object leveret_call_one "PyObject_CallOneArg"(object, object)
+    object leveret_call_method(object, object, PyObject* const*, Py_ssize_t, PyObject*)
 
 cdef Py_ssize_t _acked_noted = slot_offset(Acked, "noted")
 cdef Py_ssize_t _acked_waiting = slot_offset(Acked, "waiting")
@@ -444,10 +544,10 @@ cdef object hastened_next(object self):
         if (
             is_false(get(<object>inbox, _inbox.full))
             and deliveries != NULL
-            and type(<object>deliveries) is _deque
-            and PyObject_Size(<object>deliveries)
+            and type(<object>deliveries) is Queue
+            and (<Queue>deliveries).count
         ):
-            return leveret_call_one(_deque_popleft, <object>deliveries)
+            return pull(<Queue>deliveries)
     return leveret_call_one(_plain_next, self)
 
 

@@ -6,6 +6,7 @@ from .declare import Method
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
 from .lanes import Lane, Unsettled
+from .lanes import Queue as Queue
 from .lanes import hasten_ack as hasten_ack
 from .lanes import hasten_next as hasten_next
 from .making import maker as maker
@@ -16,6 +17,7 @@ from .publishing import count_confirmed as count_confirmed
 from .publishing import queue_publish as queue_publish
 
 __all__ = [
+    "Queue",
     "claim",
     "confirm",
     "confirm_run",

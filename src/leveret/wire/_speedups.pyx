@@ -19,6 +19,7 @@ The caches and the objects under way are guarded by the GIL: setup.py does not b
 free-threaded Python.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem, PyDict_Size
 from cpython.exc cimport PyErr_Clear
@@ -33,8 +34,6 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-
-from collections import deque
 
 from ..exceptions import DecodeError
 from . import declare as _declare
@@ -53,6 +52,7 @@ from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
 
 __all__ = [
+    "Queue",
     "claim",
     "confirm",
     "confirm_run",

@@ -15,6 +15,7 @@ from typing import Final
 from .properties import use_for_properties
 
 __all__ = [
+    "Queue",
     "claim",
     "codec",
     "confirm",
@@ -80,6 +81,7 @@ codec: Final[str] = "compiled" if import_compiled(f"{__package__}._speedups") el
 
 if codec == "compiled":
     from ._speedups import (
+        Queue,
         claim,
         confirm,
         confirm_run,
@@ -109,6 +111,7 @@ if codec == "compiled":
     )
 else:
     from .pure import (
+        Queue,
         claim,
         confirm,
         confirm_run,

@@ -26,6 +26,7 @@ __all__ = [
     "Acked",
     "Inbox",
     "Lane",
+    "Queue",
     "Unsettled",
     "claim",
     "deal",
@@ -34,6 +35,9 @@ __all__ = [
     "hasten_next",
     "settle",
 ]
+
+#: Where deliveries wait: of a deque, what is used of it. None is no delivery.
+Queue = deque
 
 _ACK: Final = BasicAck.key
 _pack = struct.Struct(">BHIIQ?B").pack  # a basic.ack, as in `encoders`
@@ -109,10 +113,8 @@ class Inbox:
 
     Attributes:
         deliveries: received and not taken yet.
-        waiters: those who wait for a delivery; None where nobody does.
-        check_at: how many deliveries want a look.
+        check_at: with how many there `receive` has to take a delivery; 0 for each.
         full: whoever takes one has to look whether there is room again.
-        ended: nobody takes them any more.
         no_ack: they want no settling.
         acks, unsettled: where their acks go, and of which channel they are.
     """
@@ -121,21 +123,17 @@ class Inbox:
         "acks",
         "check_at",
         "deliveries",
-        "ended",
         "full",
         "no_ack",
         "unsettled",
-        "waiters",
     )
 
     acks: Acked
     check_at: int
-    deliveries: deque[Any]
-    ended: bool
+    deliveries: Queue[Any]
     full: bool
     no_ack: bool
     unsettled: Unsettled
-    waiters: list[Any] | None
 
     def receive(self, deliveries: list[Any]) -> None:
         """Take deliveries, whatever the state."""
@@ -195,10 +193,10 @@ def deal(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         owner: Any = delivery.owner
         waiting = owner.deliveries
-        if owner.ended or owner.waiters is not None or len(waiting) + 1 >= owner.check_at:
-            owner.receive([delivery])
-        else:
+        if len(waiting) + 1 < owner.check_at:
             waiting.append(delivery)
+        else:
+            owner.receive([delivery])
 
 
 def hasten_ack(delivery_class: type[Delivery], inbox_class: type[Inbox], settled: object) -> None:

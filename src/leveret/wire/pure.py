@@ -17,13 +17,14 @@ from .encoders import (
     encode_return,
 )
 from .frames import decode_frames, decode_only
-from .lanes import claim, deal, encode_acks, hasten_ack, hasten_next, settle
+from .lanes import Queue, claim, deal, encode_acks, hasten_ack, hasten_next, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
 from .publishing import confirm, confirm_run, count_confirmed, queue_publish
 from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
+    "Queue",
     "claim",
     "confirm",
     "confirm_run",

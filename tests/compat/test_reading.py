@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import ssl
 import struct
 import sys
 import threading
+from functools import partial
+from pathlib import Path
 
 import pytest
+from tests.support.signals import handling
 
 from leveret import wire
+from leveret.compat import amqp
 from leveret.compat.amqp.exceptions import UnexpectedFrame
 from leveret.compat.amqp.method_framing import FrameHandler
 from leveret.compat.amqp.tls import TLSSocket
 from leveret.compat.amqp.transport import SSLTransport, TCPTransport
+from leveret.exceptions import DecodeError
 
+HERE = str(Path(amqp.__file__).parent)
 DELIVERY = wire.encode_deliver(1, "tag", 7, False, "ex", "key", b"\0\0", b"body", 131072)
 CUT = b"".join(wire.encode_deliver(1, "tag", 8, False, "ex", "key", b"\0\0", b"b" * 5000, 4096))
 REPLY = wire.QueueDeclareOk("q", 1, 2).encode(1)
@@ -64,14 +71,24 @@ class Pair:
 
 
 @pytest.fixture(params=["tcp", "unpolled", "tls"])
-def pair(request):
+def make_pair(request):
     """Over TCP, over TCP where the socket is another one (gevent's), over TLS."""
-    if request.param == "tls":
-        made = Pair(SSLTransport, request.getfixturevalue("certificates"))
-    else:
-        made = Pair(TCPTransport)
-    if request.param == "unpolled":
-        made.transport._poll = None
+
+    def make():
+        if request.param == "tls":
+            made = Pair(SSLTransport, request.getfixturevalue("certificates"))
+        else:
+            made = Pair(TCPTransport)
+        if request.param == "unpolled":
+            made.transport._poll = None
+        return made
+
+    return make
+
+
+@pytest.fixture
+def pair(make_pair):
+    made = make_pair()
     yield made
     made.close()
 
@@ -178,6 +195,8 @@ def test_a_batch_costs_three_reads(pair):
     count = 200
     pair.peer.sendall(DELIVERY * count)
     reads = []
+    recv = pair.transport._kernel_recv
+    pair.transport._kernel_recv = lambda *args: recv(*args)  # in Python, where it is seen
 
     def profile(frame, event, what):
         if event == "c_call" and what.__name__ == "recv":
@@ -193,6 +212,131 @@ def test_a_batch_costs_three_reads(pair):
     size = len(DELIVERY) * count
     assert size < 65536
     assert len(reads) == 3 if pair.transport._polls_alone else len(reads) <= 3 + size // 16384
+
+
+class Interrupt(Exception):
+    """What a signal handler raises."""
+
+
+def interrupted(number, kind, work):
+    """Do `work`; whether a signal handler raised at the `number`th place in the drop-in at which
+    it may: where a function begins, and after a call of a built-in one.
+    """
+    places = iter(range(number))
+
+    def handle(*_):
+        raise kind("raised by a handler")
+
+    def profile(frame, event, what):
+        here = event in ("call", "c_return") and frame.f_code.co_filename.startswith(HERE)
+        if here and next(places, None) is None:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGUSR1)
+
+    with handling(signal.SIGUSR1, handle):
+        sys.setprofile(profile)
+        try:
+            work()
+        except kind as error:
+            if str(error) != "raised by a handler":
+                raise
+            return True
+        finally:
+            sys.setprofile(None)
+    return False
+
+
+def read_all(transport, items):
+    """What is there."""
+    try:
+        while True:
+            items.append(transport.next_item(0))
+    except TimeoutError as error:
+        if "handler" in str(error):
+            raise
+
+
+def tags_of(items):
+    """Of the deliveries that they make."""
+    tags = []
+    handler = FrameHandler(Counter(), lambda *args: tags.append(args[2].delivery_tag))
+    for item in items:
+        handler.receive(item)
+    return tags
+
+
+def delivery(tag, body=b"body"):
+    return wire.encode_deliver(1, "tag", tag, False, "ex", "key", b"\0\0", body, 131072)
+
+
+PIECES = [  # and what is whole with each
+    (b"".join(map(delivery, (1, 2, 3))) + delivery(4)[:20], [1, 2, 3]),
+    (delivery(4)[20:] + delivery(5), [4, 5]),
+    (delivery(6)[:3], []),
+    (delivery(6)[3:], [6]),
+    (delivery(7, bytes(1000))[:500], []),
+    (delivery(7, bytes(1000))[500:] + delivery(8), [7, 8]),
+]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal")
+@pytest.mark.parametrize("kind", [Interrupt, TimeoutError, DecodeError])
+@pytest.mark.parametrize("where", range(len(PIECES)))
+def test_a_signal_handler_that_raises_anywhere_in_reading(make_pair, where, kind):
+    """Each message is handed out once; over TLS, once, or neither it nor what follows it."""
+    number, came = -1, True
+    while came:
+        number += 1
+        pair, came = make_pair(), False
+        transport, items, expected, ended = pair.transport, [], [], ""
+        for place, (piece, whole) in enumerate(PIECES):
+            pair.peer.sendall(piece)
+            expected += whole
+            try:
+                if place == where:
+                    came = interrupted(number, kind, partial(read_all, transport, items))
+                read_all(transport, items)
+            except OSError as error:
+                ended = str(error)
+                break
+            assert tags_of(items) == expected, number
+        if ended:
+            assert ended == "a signal handler has raised in the middle of reading"
+            assert isinstance(transport, SSLTransport)
+            assert not transport.connected
+            tags = tags_of(items)
+            assert tags == expected[: len(tags)]
+        else:
+            assert tags_of(items) == [1, 2, 3, 4, 5, 6, 7, 8]
+        pair.close()
+    assert number > 10
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal")
+@pytest.mark.parametrize("kind", [Interrupt, TimeoutError, OSError])
+def test_a_signal_handler_that_raises_anywhere_in_reading_a_frame(make_pair, kind):
+    number, came, torn = -1, True, 0
+    while came:
+        number += 1
+        pair, frames = make_pair(), []
+        pair.transport.sock.settimeout(5.0)
+        pair.peer.sendall(STREAM)
+
+        def read(read_frame=pair.transport.read_frame, frames=frames):
+            while len(frames) < 9:
+                frames.append(read_frame())
+
+        came = interrupted(number, kind, read)
+        try:
+            read()
+        except OSError:
+            torn += 1
+        else:
+            assert [frame[0] for frame in frames] == [1, 1, 2, 3, 8, 1, 2, 3, 3], number
+        finally:
+            pair.close()
+    assert number > 50
+    assert not torn or isinstance(pair.transport, SSLTransport)
 
 
 def test_a_wrong_end_of_a_frame(pair):

@@ -13,6 +13,10 @@ Greenlets may share a connection: one reads, and others that would like to wait 
 look then whether it was theirs. Celery's workers do that to the connection of their events; with
 py-amqp the second reader is an error of gevent's or eventlet's, or takes the first one's answer
 away, which waits for ever then.
+
+A signal handler may raise between any two calls, and whoever reads on then must neither see a
+message twice nor miss one. So what belongs together is set without a call in between, and bytes
+are noted by the very call that takes them: `list.extend` of a `map`.
 """
 
 from __future__ import annotations
@@ -20,7 +24,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLError
@@ -30,6 +33,7 @@ from typing import Any
 
 from leveret import wire
 from leveret.exceptions import DecodeError
+from leveret.sync.handlers import is_of_handler
 
 from .exceptions import ERROR_MAP, FrameError, UnexpectedFrame
 
@@ -71,9 +75,12 @@ class Reader:
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "_arrived",
         "_items",
+        "_kernel_recv",
         "_needed",
         "_owed",
+        "_paid",
         "_poll",
         "_read_buffer",
         "_reading",
@@ -95,8 +102,11 @@ class Reader:
         self.frame_max = 0
         self._read_buffer = EMPTY_BUFFER  # the beginning of a frame
         self._needed = 8  # bytes without which decoding it gives nothing
-        self._items: deque[wire.Item] = deque()  # decoded, not yet handed out
-        self._owed = 0  # bytes of these that are still in the kernel
+        self._items: list[wire.Item] = []  # decoded, not yet handed out, the next one last
+        self._owed = 0  # bytes of what was decoded that are still in the kernel, but for ...
+        self._paid: list[bytes] = []  # ... these
+        self._arrived: list[bytes] = []  # taken from the kernel, not yet decoded: one piece at most
+        self._kernel_recv: Any = None  # of the TCP socket
         self._poll: Any = None  # see `_poller`
         self.idle_until = 0.0
         self._reading: int | None = None  # the greenlet that does
@@ -114,9 +124,9 @@ class Reader:
             yield sock
             return
         previous = sock.gettimeout()
-        if previous != timeout:
-            sock.settimeout(timeout)
         try:
+            if previous != timeout:
+                sock.settimeout(timeout)
             yield sock
         except SSLError as error:
             words = str(error)
@@ -149,14 +159,20 @@ class Reader:
                 self._fill_in_turn(timeout)
             elif timeout is None or self._polls_alone:
                 self._fill(timeout)
-            elif timeout == 0 and not self._poll.poll(0):
+            elif timeout == 0 and not self._arrived and not self._poll.poll(0):
                 raise TimeoutError("nothing has come")
             else:
                 with self.having_timeout(timeout):
                     self._fill()
-        item = items.popleft()
+            items = self._items
+        item = items[-1]
+        del items[-1]
         if not items and self._owed:
-            self._pay()
+            try:
+                self._pay(0)
+            except BaseException:
+                self._items = [item]
+                raise
         return item
 
     def is_idle(self) -> bool:
@@ -165,7 +181,7 @@ class Reader:
         For who would only like to know, and asks all the time: a look at the socket is a system
         call, and holds for `LOOK_SECONDS`. False where it is not cheap to know.
         """
-        if self._poll is None or self._items:
+        if self._poll is None or self._items or self._arrived:
             return False
         now = monotonic()
         if now < self.idle_until:
@@ -175,24 +191,42 @@ class Reader:
         self.idle_until = now + LOOK_SECONDS
         return True
 
-    def _pay(self) -> None:
-        owed, self._owed = self._owed, 0
+    def _pay(self, left: int) -> None:
+        """Take from the kernel what was decoded, but for the last `left` bytes."""
+        paid = self._paid
+        size = self._owed - left
+        if paid:  # an interrupt has come before
+            size -= sum(map(len, paid))
         try:
-            self._consume(owed)
-        except OSError:  # reset since: the next read says so
-            pass
+            while size > 0:
+                paid.extend(map(self._kernel_recv, (size,)))
+                taken = len(paid[-1])
+                if not taken:
+                    break  # the end: the next read says so
+                size -= taken
+        except OSError as error:
+            if is_of_handler(error):
+                raise
+            # reset since: the next read says so
+        self._owed = left
+        self._paid = []
 
     def _fill(self, timeout: float | None = None) -> None:
         """Wait until there is an item, at least; for bytes of it with this timeout."""
         if timeout is not None and timeout < 0:
             raise ValueError("a timeout is not negative")
+        if self._owed:  # the same
+            self._pay(0)
         while True:
             held = self._read_buffer
-            if self._needed <= len(held):
-                if self._decode(held, 0):
-                    return
-                held = self._read_buffer
-            data, behind = self._get(self._needed - len(held) if held else 0, timeout)
+            if self._arrived:  # the same
+                data, behind = self._arrived[0], 0
+            else:
+                if self._needed <= len(held):
+                    if self._decode(held, 0):
+                        return
+                    held = self._read_buffer
+                data, behind = self._get(self._needed - len(held) if held else 0, timeout)
             if self._decode(held + data if held else data, behind):
                 return
 
@@ -226,19 +260,29 @@ class Reader:
         Returns:
             Whether it was that frame. False, without waiting, where it cannot be known.
         """
-        if self._items or self._read_buffer or not self._polls_alone or self._poll is None:
+        if (
+            self._items
+            or self._read_buffer
+            or self._arrived
+            or self._owed
+            or not self._polls_alone
+            or self._poll is None
+        ):
             return False
         if timeout is None:
+            arrived = self._arrived
             try:
-                data = self.sock.recv(len(frame))
+                arrived.extend(map(self._kernel_recv, (len(frame),)))
             except OSError as error:
                 self._failed(error)
                 return False
+            data = arrived[0]
             if not data:
                 raise self._end()
         else:
             data, _ = self._get(len(frame), timeout)
         if data == frame:
+            self._arrived = []
             return True
         self._decode(data, 0)
         return False
@@ -259,6 +303,8 @@ class Reader:
 
     def _failed(self, error: OSError) -> None:
         """Reading has: back if it may be tried again."""
+        if is_of_handler(error):
+            raise error
         if error.errno in (errno.EAGAIN, errno.EINTR):
             begun = self._read_buffer or self.raise_on_initial_eintr
             if begun or self.sock.gettimeout() == 0:
@@ -270,6 +316,7 @@ class Reader:
 
     def _end(self) -> OSError:
         self.connected = False
+        self._arrived = []
         return OSError(_ENDED)
 
     def _decode(self, data: bytes, behind: int) -> bool:
@@ -279,25 +326,31 @@ class Reader:
             Whether there are items now.
         """
         try:
-            items, position, self._needed = wire.decode_frames(data, 0, self.frame_max)
+            items, position, needed = wire.decode_frames(data, 0, self.frame_max)
         except DecodeError as error:
-            self._needed = 0  # whoever reads on gets the same error again
-            self._keep(data, behind)
+            if is_of_handler(error):
+                raise
+            self._note([], data, 0, behind, 0)  # whoever reads on gets the same error again
             raise _peer_error(error) from error
-        if len(items) > 1 and behind:
-            self._owed = 1
-            behind -= 1
-        self._items.extend(items)
-        self._keep(data[position:] if position else data, behind)
+        left = 0
+        if len(items) > 1:
+            items.reverse()
+            left = 1
+        self._note(items, data[position:] if position else data, needed, behind, left)
         return bool(items)
 
-    def _keep(self, rest: bytes, behind: int) -> None:
+    def _note(
+        self, items: list[wire.Item], rest: bytes, needed: int, behind: int, left: int
+    ) -> None:
+        """Bytes are decoded: take them from the kernel, but for the last `left`."""
+        self._items = items  # no call from here ...
         self._read_buffer = rest
+        self._needed = needed
+        self._owed = behind
+        if self._arrived:
+            self._arrived = []  # ... to here
         if behind:
-            try:
-                self._consume(behind)
-            except OSError:
-                pass  # as in _pay
+            self._pay(left)
 
     def _receive(self, missing: int) -> tuple[bytes, int]:
         """Wait for bytes.
@@ -306,11 +359,9 @@ class Reader:
             missing: how many to take; 0 to look at whatever comes.
 
         Returns:
-            The bytes, and how many of them are still in the kernel, to be taken by `_consume`.
+            The bytes, and how many bytes in the kernel they were made of. What is there no more is
+            in `_arrived`.
         """
-        raise NotImplementedError
-
-    def _consume(self, size: int) -> None:
         raise NotImplementedError
 
     def read_frame(self, unpack: Any = unpack) -> tuple[int, int, bytes]:
@@ -337,16 +388,15 @@ class Reader:
             rest = self._read(size)
             taken += rest
             payload = payload + rest if payload else rest
-            end = ord(self._read(1))
-        except TimeoutError:
+            end = self._read(1)[0]
+        except BaseException as error:
             self._read_buffer = taken + self._read_buffer
-            raise
-        except OSError as error:
+            if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+                raise
             windows = os.name == "nt" and error.errno == errno.EWOULDBLOCK
             if windows or (isinstance(error, SSLError) and "timed out" in str(error)):
-                self._read_buffer = taken + self._read_buffer
                 raise TimeoutError(str(error)) from None
-            if error.errno not in UNAVAILABLE:
+            if error.errno not in UNAVAILABLE and not is_of_handler(error):
                 self.connected = False
             raise
         if end != wire.FRAME_END:
@@ -360,21 +410,21 @@ class Reader:
         try:
             while have < n:
                 try:
-                    data = self._quick_recv(n - have)
+                    parts.extend(map(self._quick_recv, (n - have,)))
                 except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EINTR, errno.ENOENT):
+                    ours = error.errno in (errno.EAGAIN, errno.EINTR, errno.ENOENT)
+                    if not ours or is_of_handler(error):
                         raise
                     if initial and self.raise_on_initial_eintr:
                         raise TimeoutError(str(error)) from None
                     continue
-                if not data:
+                if not parts[-1]:
                     raise OSError(_ENDED)
-                parts.append(data)
-                have += len(data)
+                have += len(parts[-1])
+            whole = b"".join(parts)
         except BaseException:
             self._read_buffer = b"".join(parts)
             raise
-        whole = b"".join(parts)
         self._read_buffer = whole[n:]
         return whole[:n]
 

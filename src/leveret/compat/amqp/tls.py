@@ -24,6 +24,9 @@ _PEEK = int(socket.MSG_PEEK)
 class TLSSocket:
     """A connected TCP socket with TLS on it, for one reader at a time.
 
+    What was decrypted cannot be decrypted again. So where a signal handler raises between that and
+    the moment at which it is noted, reading ends there (`torn`).
+
     What is not here is looked for at the TLS object (`version`, `cipher`, `getpeercert`) and then
     at the TCP socket (`fileno`, `settimeout`, `setsockopt`, `getpeername`).
 
@@ -31,6 +34,9 @@ class TLSSocket:
         sock: the TCP socket.
         context: how to speak TLS.
         suppress_ragged_eofs: whether an end without a farewell is an ordinary end.
+
+    Attributes:
+        torn: what `peek` has given is not noted yet; who notes it says so here.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class TLSSocket:
         )
         self._ragged = suppress_ragged_eofs
         self._lock = reentrant_lock()  # one TLS object is for one thread at a time
+        self.torn = False
         self._plain = b""  # decrypted for read(), not yet given out
 
     def __getattr__(self, name: str) -> Any:
@@ -119,20 +126,29 @@ class TLSSocket:
 
         Returns:
             The plain bytes, empty at the end of the stream; and how many bytes in the kernel
-            they were made of. Take these with `consume` before the next call.
+            they were made of. Take these before the next call, and set `torn` to False.
+
+        Raises:
+            OSError: a signal handler has raised in the middle of reading.
         """
+        if self.torn:
+            raise OSError("a signal handler has raised in the middle of reading")
+        self.torn = True
         plain, ended = self._decrypt()  # what came along with the handshake
         while not plain and not ended:
+            self.torn = False
             data = self.tcp.recv(CHUNK, _PEEK)
             if not data:
                 if not self._ragged:
                     raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended without a farewell")
                 return b"", 0
+            self.torn = True
             self._incoming.write(data)
             plain, ended = self._decrypt()
             if plain:
                 return plain, len(data)
             self.consume(len(data))
+        self.torn = bool(plain)
         return plain, 0
 
     def consume(self, size: int) -> None:
@@ -145,6 +161,7 @@ class TLSSocket:
         if not self._plain:
             self._plain, behind = self.peek()
             self.consume(behind)
+            self.torn = False
         data, self._plain = self._plain[:size], self._plain[size:]
         return data
 

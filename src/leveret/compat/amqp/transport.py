@@ -213,6 +213,8 @@ class _AbstractTransport(Reader):
         self.connected = False
         self._items.clear()
         self._owed = 0
+        self._paid = []
+        self._arrived = []
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -258,22 +260,16 @@ class TCPTransport(_AbstractTransport):
     def _setup_transport(self) -> None:
         self._poll = _poller(self.sock)
         self._write = self.sock.sendall  # type: ignore[method-assign]
-        self._quick_recv = self.sock.recv  # type: ignore[method-assign]
+        self._kernel_recv = self._quick_recv = self.sock.recv  # type: ignore[method-assign]
         self._read_buffer = EMPTY_BUFFER
 
     def _receive(self, missing: int) -> tuple[bytes, int]:
         if missing:
-            return self.sock.recv(min(missing, 1 << 20)), 0
-        data = self.sock.recv(CHUNK, _PEEK)
+            arrived = self._arrived
+            arrived.extend(map(self._kernel_recv, (min(missing, 1 << 20),)))
+            return arrived[0], 0
+        data = self._kernel_recv(CHUNK, _PEEK)
         return data, len(data)
-
-    def _consume(self, size: int) -> None:
-        recv = self.sock.recv
-        while size:
-            taken = len(recv(size))
-            if not taken:
-                return
-            size -= taken
 
 
 class SSLTransport(_AbstractTransport):
@@ -296,6 +292,7 @@ class SSLTransport(_AbstractTransport):
 
     def _setup_transport(self) -> None:
         self._poll = _poller(self.sock)
+        self._kernel_recv = self.sock.recv
         self.sock = self._wrap_socket(self.sock, **self.sslopts)
         self.sock.settimeout(self.connect_timeout)
         self.sock.do_handshake()
@@ -369,8 +366,10 @@ class SSLTransport(_AbstractTransport):
         data, behind = self.sock.peek()
         return data, behind
 
-    def _consume(self, size: int) -> None:
-        self.sock.consume(size)
+    def _decode(self, data: bytes, behind: int) -> bool:
+        found = super()._decode(data, behind)
+        self.sock.torn = False
+        return found
 
     def _write(self, s: Any) -> None:
         while s:

@@ -194,14 +194,14 @@ class Channel(Publishing):
             self.connection = None
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
-        connection = self.connection or self._left
-        if self.connection is None:  # closed here, and the broker closes too: it wants its answer
-            self.connection = connection
+        if self.is_closing:  # both at once: RabbitMQ 4.3 may owe its answer for ever then
+            connection = self.connection = self.connection or self._left
             self.send_method(spec.Channel.CloseOk)
-            self.connection = None
+            connection.strays.add(self.channel_id)
+            self.dispatch_method(spec.Channel.CloseOk, b"", None)
             return
         self.send_method(spec.Channel.CloseOk)
-        if not connection.is_closing and not self.is_closing:
+        if not self.connection.is_closing:
             self._do_revive()
             raise error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
 

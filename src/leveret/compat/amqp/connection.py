@@ -187,6 +187,7 @@ class Connection(Handshake):
         self.on_unblocked = on_unblocked
         self.on_open = ensure_promise(on_open)
         self._used_channel_ids = array("H")
+        self.strays: set[int] = set()  # channels closed from both sides, still owed a close-ok
         self.version_major = 0
         self.version_minor = 0
         self.server_properties: dict[Any, Any] = {}
@@ -455,6 +456,8 @@ class Connection(Handshake):
         channels = self.channels
         if channels is None:
             raise RecoverableConnectionError("Connection already closed")
+        if self.strays and method_sig == spec.Channel.CloseOk and self._is_stray(channel_id):
+            return None
         try:
             channel = channels[channel_id]
         except KeyError:
@@ -462,6 +465,14 @@ class Connection(Handshake):
                 f"a method came for channel {channel_id}, which is not open", method_sig
             ) from None
         return channel.dispatch_method(method_sig, payload, content)
+
+    def _is_stray(self, channel_id: int) -> bool:
+        """Whether close-ok is the one that a channel has not waited for which has ended."""
+        channel = self.channels.get(channel_id)
+        if channel_id not in self.strays or (channel is not None and channel.is_closing):
+            return False
+        self.strays.remove(channel_id)
+        return True
 
     def _on_blocked(self, reason: str = "") -> Any:
         if self.on_blocked:

@@ -209,7 +209,7 @@ def test_confirms_of_many_publishes_are_read_together(
     monkeypatch: pytest.MonkeyPatch, in_flight: int, together: bool
 ) -> None:
     """Who waits for the last of many lets some gather; of few, none."""
-    monkeypatch.setattr(leading, "COALESCE", PAUSE)
+    monkeypatch.setattr(leading, "CONFIRMS", PAUSE)
     for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
         monkeypatch.setattr(engine, name, FOREVER)
     reads = []
@@ -255,3 +255,27 @@ def test_confirms_of_many_publishes_are_read_together(
         assert len(reads) < 10, reads
     else:
         assert seconds < PAUSE * in_flight / 2
+
+
+def test_confirms_that_have_come_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher does not look for them while it has room: when it has none, they are there."""
+    monkeypatch.setattr(leading, "CONFIRMS", 2 * SECONDS)
+    for name in ("STANDBY", "STANDBY_MAX", "WATCH"):
+        monkeypatch.setattr(engine, name, FOREVER)
+    with (
+        scripted_broker(script=CONFIRM_STEPS) as broker,
+        leveret.connect(f"amqp://{broker.address}", timeout=SECONDS) as connection,
+        closing(broker),
+    ):
+        channel = connection.channel()
+        channel.confirm_select()
+        eventually(lambda: channel.core.reading == leading.NOBODY)
+        publisher = channel.publisher(max_in_flight=1000)
+        for _ in range(1000):
+            publisher.publish(b"x", routing_key="q")
+        broker.peer.sendall(wire.BasicAck(250, multiple=True).encode(1))
+        eventually(channel.core._stream.has_come)
+        begun = time.monotonic()
+        publisher.publish(b"x", routing_key="q")
+        assert time.monotonic() - begun < SECONDS
+        assert publisher.in_flight == 751

@@ -6,6 +6,8 @@ import ctypes
 import dataclasses
 import signal
 import socket
+import struct
+import sys
 import threading
 import weakref
 from collections import deque
@@ -16,6 +18,7 @@ import pytest
 
 import leveret
 from leveret import wire
+from leveret.exceptions import DecodeError
 from leveret.sync import exchange, requests
 from leveret.sync.leading import IO_THREAD
 
@@ -55,7 +58,16 @@ class Interrupted(deque[Any]):
             signal.raise_signal(signal.SIGUSR1)
 
 
-ANY = [Raised, KeyboardInterrupt, TimeoutError, BlockingIOError, ValueError, leveret.LeveretError]
+ANY = [
+    Raised,
+    KeyboardInterrupt,
+    TimeoutError,
+    BlockingIOError,
+    ValueError,
+    struct.error,
+    leveret.LeveretError,
+    DecodeError,
+]
 
 
 @pytest.mark.parametrize("kind", ANY)
@@ -128,6 +140,34 @@ def test_what_a_signal_handler_raises_when_the_answer_is_read(
     with handling(signal.SIGUSR1, handle), pytest.raises(kind, match="raised by a handler"):
         asking.ask()
     assert not Compared.armed.is_set()
+    with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
+        asking.ask()
+    assert not core.unanswered
+
+
+@pytest.mark.parametrize("kind", [*ANY, IndexError])
+def test_what_a_signal_handler_raises_when_more_than_an_answer_is_decoded(
+    asking: Asking, kind: type[BaseException]
+) -> None:
+    """It is none of the peer's faults."""
+    core = asking.core
+    asking.lead()
+
+    def handle(*_: object) -> None:
+        raise kind("raised by a handler")
+
+    def profile(frame: Any, event: str, what: Any) -> None:
+        if (what.__name__ if event == "c_call" else frame.f_code.co_name) == "decode_frames":
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGUSR1)
+
+    asking.answers.pieces = lambda answer: [answer + wire.HEARTBEAT_FRAME]
+    with handling(signal.SIGUSR1, handle), pytest.raises(kind, match="raised by a handler"):
+        sys.setprofile(profile)
+        try:
+            asking.ask()
+        finally:
+            sys.setprofile(None)
     with pytest.raises(leveret.LeveretError, match="in the middle of an operation"):
         asking.ask()
     assert not core.unanswered

@@ -113,6 +113,8 @@ class Incoming:
                 data = data[position:] if position else data
             self._receive(data, now)
         except RemoteProtocolError as error:
+            if not wire.is_own(error):
+                raise
             self._connection.fault(error)
 
     def receive_only(
@@ -148,6 +150,8 @@ class Incoming:
             try:
                 self._receive(data, self.last_received)
             except RemoteProtocolError as error:
+                if not wire.is_own(error):
+                    raise
                 self._connection.fault(error)
 
     def clear(self) -> None:

@@ -53,6 +53,7 @@ from .encoders import (
     Body,
     Encoded,
 )
+from .faults import is_own
 from .frames import (
     HEARTBEAT_FRAME,
     Content,
@@ -284,6 +285,7 @@ __all__ = [
     "hasten_ack",
     "hasten_next",
     "import_compiled",
+    "is_own",
     "is_plain_table",
     "maker",
     "malformed_text",

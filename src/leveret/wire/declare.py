@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, TypeAlias, dataclass_transform
 
 from ..exceptions import DecodeError, EncodeError
 from .constants import FRAME_HEADER_SIZE, ReplyCode
+from .faults import is_own
 from .table import encode_shortstr, encode_table, read_table
 
 __all__ = [
@@ -216,6 +217,7 @@ def _compile(
 ) -> dict[str, Any]:
     """`__init__`, `encode` and `_decode` of a method."""
     scope: dict[str, Any] = {
+        "__name__": __name__,
         "new": object.__new__,
         "methods": METHODS,
         "read_table": read_table,
@@ -484,7 +486,9 @@ def decode_method_at(data: bytes, pos: int, end: int, channel: int) -> Method:
         )
     try:
         return cls._decode(data, pos + 4, end, channel)
-    except (struct.error, IndexError, _Overrun, DecodeError):
+    except (struct.error, IndexError, _Overrun, DecodeError) as error:
+        if not is_own(error):
+            raise
         words, offset = _explain_decode(cls, data, pos + 4, end)
         raise DecodeError(
             f"{cls.name}: {words}",

@@ -38,6 +38,7 @@ from .encoders import (
     encode_reject,
     encode_return,
 )
+from .faults import is_own
 from .methods import BasicAck, BasicDeliver, BasicGetOk, BasicPublish, BasicReturn
 
 __all__ = [
@@ -263,15 +264,16 @@ def decode_frames(
                     pos = end + 1
                 else:
                     break
-        except (struct.error, IndexError):
-            pass
+        except (struct.error, IndexError) as error:
+            if not is_own(error):
+                raise
         # Not a case for the fast way, or not complete, or malformed.
         if pos == len(data):
             return items, pos, FRAME_OVERHEAD
         try:
             item, used = decode_frame(data, pos, limit)
-        except DecodeError:
-            if items:
+        except DecodeError as error:
+            if items and is_own(error):
                 return items, pos, 0
             raise
         if item is None:
@@ -326,7 +328,9 @@ def decode_only(data: bytes, frame_max: int) -> Method | None:
         if end >= frame_max > 0:
             return None
         return decode_method_at(data, FRAME_HEADER_SIZE, end, channel)
-    except (struct.error, DecodeError):
+    except (struct.error, DecodeError) as error:
+        if not is_own(error):
+            raise
         return None
 
 

@@ -31,7 +31,7 @@ def maker(
     lines += [f" self.{name} = constants_{name}" for name in constants]
     lines.append(" return self")
     names: dict[str, Any] = {f"constants_{name}": value for name, value in constants.items()}
-    names.update(new=object.__new__, cls=cls)
+    names.update(new=object.__new__, cls=cls, __name__=__name__)
     exec("\n".join(lines), names)
     make: Callable[..., T] = names["make"]
     return make

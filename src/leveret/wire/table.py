@@ -35,6 +35,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ..exceptions import DecodeError, EncodeError
+from .faults import is_own
 
 __all__ = [
     "MAX_DEPTH",
@@ -430,7 +431,9 @@ def decode_value(
         if error.offset is not None:
             error.offset -= offset
         raise
-    except (struct.error, IndexError):
+    except (struct.error, IndexError) as error:
+        if not is_own(error):
+            raise
         raise DecodeError("a value is cut off", offset=len(data) - offset) from None
 
 
@@ -440,7 +443,9 @@ def read_table(
     """As `decode_table`, in data that ends at `end`; offsets of errors count from byte 0."""
     try:
         return _decode_mapping(data, offset, end, max_depth)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError) as error:
+        if not is_own(error):
+            raise
         raise DecodeError("a field table ends in the middle of a value", offset=end) from None
 
 

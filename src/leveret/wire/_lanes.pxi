@@ -146,7 +146,8 @@ cdef class Queue:
         push(self, item)
 
     def extend(self, items):
-        for item in items:
+        cdef list more = items if type(items) is list else list(items)
+        for item in more:
             push(self, item)
 
     def popleft(self):
@@ -370,7 +371,6 @@ def deal(deliveries):
         delivery = <object>PyList_GET_ITEM(deliveries, position)
         if not is_plain(type(delivery)):
             return _lanes.deal(deliveries[position:])
-        expect_inboxes(deliveries, position, type(delivery))
         position += 1
         owner = get(delivery, _delivery.owner)
         if not is_inbox(owner):
@@ -388,26 +388,6 @@ def deal(deliveries):
             push(queue, delivery)
         else:
             (<object>owner).receive([delivery])
-
-
-cdef inline void expect_inboxes(list deliveries, Py_ssize_t position, object kind) noexcept:
-    """Ask for the inboxes of the deliveries to come."""
-    cdef Py_ssize_t size = PyList_GET_SIZE(deliveries)
-    cdef PyObject* item
-    cdef PyObject* owner
-    cdef PyObject* waiting
-    if position + 2 * AHEAD < size:
-        item = PyList_GET_ITEM(deliveries, position + 2 * AHEAD)
-        if type(<object>item) is kind:
-            owner = get(<object>item, _delivery.owner)
-            prefetch(owner, 0)
-            prefetch(owner, 64)
-    if position + AHEAD < size:
-        item = PyList_GET_ITEM(deliveries, position + AHEAD)
-        if type(<object>item) is kind:
-            owner = get(<object>item, _delivery.owner)
-            if owner != NULL and type(<object>owner) is _inbox_class:
-                prefetch(get(<object>owner, _inbox.deliveries), 0)
 
 
 # -- from who takes deliveries --------------------------------------------------------------------

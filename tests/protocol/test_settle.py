@@ -573,6 +573,19 @@ def test_the_price_of_an_ack_does_not_depend_on_what_is_unsettled(last: bool) ->
     assert many < few * 20
 
 
+def test_tags_that_no_broker_gives() -> None:
+    tracker = SettleTracker(1, Acks())
+    tracker.delivered(0)
+    assert len(tracker) == 0
+    tracker.delivered(2**64 - 1)
+    assert len(tracker) == 1
+    assert tracker.highest() == 2**64 - 1
+    tracker.delivered(0)
+    assert len(tracker) == 1
+    tracker.settle(2**64 - 1, False)
+    assert len(tracker) == 0
+
+
 def test_one_old_delivery_does_not_make_the_rest_pile_up() -> None:
     tracker = SettleTracker(1, Acks())
     tracker.delivered(1)

@@ -188,7 +188,7 @@ class SettleTracker(wire.Unsettled):
         if tag != self.last + 1:
             if self.below < self.last:
                 self._into_set()
-            self.below = tag - 1
+            self.below = max(tag, 1) - 1  # 0 is no tag
         self.last = tag
 
     def ack(self, tag: int) -> None:

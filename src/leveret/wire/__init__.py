@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .codec import (
     Queue,
+    Unsettled,
     claim,
     confirm,
     confirm_run,
@@ -65,7 +66,7 @@ from .frames import (
     Published,
     Returned,
 )
-from .lanes import Acked, Inbox, Lane, Unsettled
+from .lanes import Acked, Inbox, Lane
 from .methods import (
     METHODS,
     AccessRequest,

@@ -8,25 +8,20 @@ cdef enum:
 cdef object _Lane = Lane
 cdef object _Inbox = Inbox
 
-cdef struct UnsettledSlots:
-    Py_ssize_t channel
-    Py_ssize_t below
-    Py_ssize_t last
-    Py_ssize_t plain
-    Py_ssize_t count
-    Py_ssize_t front
-    Py_ssize_t gathers
-    Py_ssize_t prefetch
+@cython.auto_pickle(False)
+cdef class Unsettled:
+    """`pure.Unsettled`, with its numbers in one line of the processor's cache, or two.
 
-cdef UnsettledSlots _unsettled
-_unsettled.channel = slot_offset(Unsettled, "channel")
-_unsettled.below = slot_offset(Unsettled, "below")
-_unsettled.last = slot_offset(Unsettled, "last")
-_unsettled.plain = slot_offset(Unsettled, "plain")
-_unsettled.count = slot_offset(Unsettled, "count")
-_unsettled.front = slot_offset(Unsettled, "front")
-_unsettled.gathers = slot_offset(Unsettled, "gathers")
-_unsettled.prefetch = slot_offset(Unsettled, "prefetch")
+    As slots of Python they took the same again, and each tag was an object that is let go of when
+    the next one comes.
+    """
+
+    # those that are read and written for each delivery come first
+    cdef public uint64_t last, below, front
+    cdef public uint32_t count, prefetch
+    cdef public bint gathers, plain
+    cdef public uint16_t channel
+
 
 cdef Py_ssize_t _lane_tag = slot_offset(Lane, "consumer_tag")
 cdef Py_ssize_t _lane_owner = slot_offset(Lane, "owner")
@@ -242,7 +237,7 @@ cdef inline void expect_lanes(
             if lane != NULL:
                 prefetch(get(<object>lane, _lane_owner), 0)
                 prefetch(get(<object>lane, _lane_unsettled), 0)
-                prefetch(get(<object>lane, _lane_unsettled), 64)
+                prefetch(get(<object>lane, _lane_unsettled), 56)
 
 
 cdef inline PyObject* lane_expected(object item, list lanes) noexcept:
@@ -258,10 +253,10 @@ def claim(items, start, lanes):
     """`pure.claim`."""
     cdef Py_ssize_t position, first
     cdef int64_t begin, number
-    cdef uint64_t last, below
+    cdef uint64_t following_tag
     cdef uint64_t tag = 0
     cdef object item, kind
-    cdef object unsettled  # held: who owned a delivery may be collected here, and do anything
+    cdef Unsettled unsettled  # held: who owned a delivery may be collected here, and do anything
     cdef PyObject* lane
     cdef PyObject* found
     cdef PyObject* name
@@ -303,22 +298,18 @@ def claim(items, start, lanes):
         found = get(<object>lane, _lane_unsettled)
         if owner == NULL or found == NULL:
             break
-        unsettled = <object>found
-        if unsettled is not None:
-            if not (
-                is_unsettled(found)
-                and slot_number(<PyObject*>item, _delivery.delivery_tag, &tag)
-                and slot_number(found, _unsettled.last, &last)
-            ):
-                break
-            if tag != last + 1:
-                if (
-                    tag <= last
-                    or not slot_number(found, _unsettled.below, &below)
-                    or below != last
-                ):
+        if <object>found is None:
+            unsettled = None
+        elif not is_unsettled(found):
+            return _lanes.claim(items, start, lanes)
+        elif not slot_number(<PyObject*>item, _delivery.delivery_tag, &tag):
+            break
+        else:
+            unsettled = <Unsettled>found
+            if tag != unsettled.last + 1:
+                if tag <= unsettled.last or unsettled.below != unsettled.last:
                     break
-                replace(unsettled, _unsettled.below, tag - 1)
+                unsettled.below = tag - 1
         if position == first:
             only = owner
         elif owner != only:
@@ -336,14 +327,17 @@ def claim(items, start, lanes):
             ):
                 break
             if unsettled is not None:
-                if not slot_number(following, _delivery.delivery_tag, &last) or last != tag + 1:
+                if (
+                    not slot_number(following, _delivery.delivery_tag, &following_tag)
+                    or following_tag != tag + 1
+                ):
                     break
-                tag = last
+                tag = following_tag
             item = <object>following
             replace(item, _delivery.owner, <object>owner)
             position += 1
         if unsettled is not None:
-            replace(unsettled, _unsettled.last, <object>get(item, _delivery.delivery_tag))
+            unsettled.last = tag
     if position == first:
         return _lanes.claim(items, start, lanes) if lane_is_odd(lanes, first, items) else (
             position, None
@@ -481,7 +475,7 @@ cdef bint was_acked(object delivery) except -1:
     if not (
         get(delivery, _delivery.owner) == owner
         and is_false(get(inbox, _inbox.no_ack))
-        and is_true(get(<object>PyTuple_GET_ITEM(pair, 0), _unsettled.gathers))
+        and (<Unsettled>PyTuple_GET_ITEM(pair, 0)).gathers
         and is_acked(acks)
         and is_true(get(<object>acks, _acked_noted))
     ):
@@ -554,45 +548,37 @@ cdef Py_ssize_t settle_lowest(
     Sets `many` where they have become so many that they should leave.
     """
     cdef PyObject* pair = PyList_GET_ITEM(acked, at)
-    cdef object unsettled, tag
-    cdef uint64_t number, below, last, count, prefetched
+    cdef Unsettled unsettled
+    cdef uint64_t tag, following
     if not is_pair(pair) or not is_unsettled(PyTuple_GET_ITEM(<object>pair, 0)):
         return at
-    unsettled = <object>PyTuple_GET_ITEM(<object>pair, 0)
-    tag = <object>PyTuple_GET_ITEM(<object>pair, 1)
+    unsettled = <Unsettled>PyTuple_GET_ITEM(<object>pair, 0)
     if not (
-        is_true(get(unsettled, _unsettled.plain))
-        and as_unsigned(tag, &number)
-        and slot_number(<PyObject*>unsettled, _unsettled.below, &below)
-        and number == below + 1
-        and slot_number(<PyObject*>unsettled, _unsettled.last, &last)
-        and number <= last
-        and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
-        and slot_number(<PyObject*>unsettled, _unsettled.prefetch, &prefetched)
+        unsettled.plain
+        and as_unsigned(<object>PyTuple_GET_ITEM(<object>pair, 1), &tag)
+        and tag == unsettled.below + 1
+        and tag <= unsettled.last
     ):
         return at
-    if not count:
+    if not unsettled.count:
         PyList_Append(touched, unsettled)
-    count += 1
+    unsettled.count += 1
     at += 1
     while at < PyList_GET_SIZE(acked):
         pair = PyList_GET_ITEM(acked, at)
         if (
             not is_pair(pair)
             or PyTuple_GET_ITEM(<object>pair, 0) != <PyObject*>unsettled
-            or not as_unsigned(<object>PyTuple_GET_ITEM(<object>pair, 1), &below)
-            or below != number + 1
-            or below > last
+            or not as_unsigned(<object>PyTuple_GET_ITEM(<object>pair, 1), &following)
+            or following != tag + 1
+            or following > unsettled.last
         ):
             break
-        number = below
-        tag = <object>PyTuple_GET_ITEM(<object>pair, 1)
-        count += 1
+        tag = following
+        unsettled.count += 1
         at += 1
-    replace(unsettled, _unsettled.below, tag)
-    replace(unsettled, _unsettled.front, tag)
-    replace(unsettled, _unsettled.count, count)
-    if count * share + (last - number) >= prefetched:
+    unsettled.below = unsettled.front = tag
+    if unsettled.count * share + (unsettled.last - tag) >= unsettled.prefetch:
         many[0] = True
     return at
 
@@ -610,13 +596,17 @@ def settle(acked, touched, share):
     cdef bint many = False
     if type(acked) is not list or type(touched) is not list or not as_unsigned(share, &part):
         return _lanes.settle(acked, touched, share)
+    if PyList_GET_SIZE(acked):
+        pair = PyList_GET_ITEM(acked, 0)
+        if is_pair(pair) and not is_unsettled(PyTuple_GET_ITEM(<object>pair, 0)):
+            return _lanes.settle(acked, touched, share)
     at = 0
     while at < PyList_GET_SIZE(acked):
         if at + AHEAD < PyList_GET_SIZE(acked):
             pair = PyList_GET_ITEM(acked, at + AHEAD)
             if is_pair(pair):
                 prefetch(PyTuple_GET_ITEM(<object>pair, 0), 0)
-                prefetch(PyTuple_GET_ITEM(<object>pair, 0), 64)
+                prefetch(PyTuple_GET_ITEM(<object>pair, 0), 56)
         behind = settle_lowest(acked, at, touched, part, &many)
         if behind == at:
             PyList_Append(rest, <object>PyList_GET_ITEM(acked, at))
@@ -629,42 +619,26 @@ def encode_acks(touched):
     """`pure.encode_acks`."""
     cdef Py_ssize_t at
     cdef Py_ssize_t frames = 0
-    cdef uint64_t count, front
-    cdef uint32_t number
-    cdef object unsettled, encoded
-    cdef PyObject* channel
+    cdef Unsettled unsettled
+    cdef bytes encoded
     cdef uint8_t* out
     if type(touched) is not list:
         return _lanes.encode_acks(touched)
     for at in range(PyList_GET_SIZE(touched)):  # before anything changes
-        unsettled = <object>PyList_GET_ITEM(touched, at)
-        if not is_unsettled(<PyObject*>unsettled):
+        if not is_unsettled(PyList_GET_ITEM(touched, at)):
             return _lanes.encode_acks(touched)
-        channel = get(unsettled, _unsettled.channel)
-        if not (
-            channel != NULL
-            and as_channel(<object>channel, &number)
-            and slot_number(<PyObject*>unsettled, _unsettled.count, &count)
-            and slot_number(<PyObject*>unsettled, _unsettled.front, &front)
-        ):
-            return _lanes.encode_acks(touched)
-        frames += 1
-    encoded = PyBytes_FromStringAndSize(NULL, frames * ACK_FRAME)
+    encoded = PyBytes_FromStringAndSize(NULL, PyList_GET_SIZE(touched) * ACK_FRAME)
     out = <uint8_t*>PyBytes_AS_STRING(encoded)
-    frames = 0
     for at in range(PyList_GET_SIZE(touched)):
-        unsettled = <object>PyList_GET_ITEM(touched, at)
-        slot_number(<PyObject*>unsettled, _unsettled.count, &count)
-        if not count:  # it has left, or is here twice
+        unsettled = <Unsettled>PyList_GET_ITEM(touched, at)
+        if not unsettled.count:  # it has left, or is here twice
             continue
-        as_channel(<object>get(unsettled, _unsettled.channel), &number)
-        slot_number(<PyObject*>unsettled, _unsettled.front, &front)
-        out = write_start(out, number, ACK_FRAME, ACK)
-        out = write64(out, front)
-        out[0] = count > 1
+        out = write_start(out, unsettled.channel, ACK_FRAME, ACK)
+        out = write64(out, unsettled.front)
+        out[0] = unsettled.count > 1
         out[1] = END
         out += 2
-        replace(unsettled, _unsettled.count, 0)
+        unsettled.count = 0
         frames += 1
     if frames * ACK_FRAME != PyBytes_GET_SIZE(encoded):
         return encoded[: frames * ACK_FRAME]

@@ -5,8 +5,9 @@ from .content import Delivery, Item
 from .declare import Method
 from .encoders import Body, Encoded
 from .encoders import encode_return as encode_return
-from .lanes import Lane, Unsettled
+from .lanes import Lane
 from .lanes import Queue as Queue
+from .lanes import Unsettled as Unsettled
 from .lanes import hasten_ack as hasten_ack
 from .lanes import hasten_next as hasten_next
 from .making import maker as maker
@@ -18,6 +19,7 @@ from .publishing import queue_publish as queue_publish
 
 __all__ = [
     "Queue",
+    "Unsettled",
     "claim",
     "confirm",
     "confirm_run",

@@ -10,7 +10,8 @@ only that it is not as expected.
 The objects are those of the Python modules, not compiled ones: reading an attribute of a class
 with `__slots__` is what CPython does fastest, and there is one `Delivery`, whichever codec made
 it. They are made without their constructors, by writing into their slots; where in the object a
-slot is, its descriptor says (`slot_offset`), once, at import.
+slot is, its descriptor says (`slot_offset`), once, at import. But `Queue` and `Unsettled`, of which
+each of many channels has one, are small where they are compiled.
 
 Bytes come from the peer. Every read is preceded by a comparison with the end of the buffer, in
 64 bits, in which no sum of a position and a size of the wire can overflow.
@@ -47,12 +48,13 @@ from . import table as _table
 from .content import ContentBody, ContentHeader, Delivery, Heartbeat, Published, Returned
 from .declare import METHODS, Method, decode_method_at
 from .encoders import encode_return
-from .lanes import Acked, Inbox, Lane, Unsettled
+from .lanes import Acked, Inbox, Lane
 from .methods import BasicAck
 from .properties import PROPERTY_NAMES, Properties
 
 __all__ = [
     "Queue",
+    "Unsettled",
     "claim",
     "confirm",
     "confirm_run",

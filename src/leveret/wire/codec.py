@@ -16,6 +16,7 @@ from .properties import use_for_properties
 
 __all__ = [
     "Queue",
+    "Unsettled",
     "claim",
     "codec",
     "confirm",
@@ -82,6 +83,7 @@ codec: Final[str] = "compiled" if import_compiled(f"{__package__}._speedups") el
 if codec == "compiled":
     from ._speedups import (
         Queue,
+        Unsettled,
         claim,
         confirm,
         confirm_run,
@@ -112,6 +114,7 @@ if codec == "compiled":
 else:
     from .pure import (
         Queue,
+        Unsettled,
         claim,
         confirm,
         confirm_run,

@@ -7,7 +7,8 @@ ahead of time.
 
 The classes are the parts of the upper layers' objects that these loops read and write, and no more:
 what they mean is said there. An upper layer's class inherits from one of them and adds its own.
-Whatever is out of the ordinary is left to that layer.
+`Unsettled` and `Queue` have compiled twins, too, which are smaller. Whatever is out of the ordinary
+is left to that layer.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Unsettled:
         front: the highest tag of them.
         gathers: whether acks may be put aside for `settle`. Here, for who acks looks at it.
         prefetch: how many deliveries the broker sends ahead.
+
+    The numbers are not negative, and have at most 64 bits.
     """
 
     __slots__ = ("below", "channel", "count", "front", "gathers", "last", "plain", "prefetch")

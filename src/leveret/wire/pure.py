@@ -17,7 +17,7 @@ from .encoders import (
     encode_return,
 )
 from .frames import decode_frames, decode_only
-from .lanes import Queue, claim, deal, encode_acks, hasten_ack, hasten_next, settle
+from .lanes import Queue, Unsettled, claim, deal, encode_acks, hasten_ack, hasten_next, settle
 from .making import maker
 from .properties import decode_properties, encode_properties
 from .publishing import confirm, confirm_run, count_confirmed, queue_publish
@@ -25,6 +25,7 @@ from .table import decode_table, encode_table, is_plain_table
 
 __all__ = [
     "Queue",
+    "Unsettled",
     "claim",
     "confirm",
     "confirm_run",

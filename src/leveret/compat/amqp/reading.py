@@ -374,7 +374,7 @@ class Reader:
         """
         if self._items:
             raise RuntimeError("read_frame() where messages were read already: use one of the two")
-        taken = EMPTY_BUFFER
+        taken = last = EMPTY_BUFFER
         try:
             header = self._read(7, True)
             taken += header
@@ -388,9 +388,10 @@ class Reader:
             rest = self._read(size)
             taken += rest
             payload = payload + rest if payload else rest
-            end = self._read(1)[0]
+            last = self._read(1)
+            end = ord(last)
         except BaseException as error:
-            self._read_buffer = taken + self._read_buffer
+            self._read_buffer = taken + last + self._read_buffer
             if not isinstance(error, OSError) or isinstance(error, TimeoutError):
                 raise
             windows = os.name == "nt" and error.errno == errno.EWOULDBLOCK

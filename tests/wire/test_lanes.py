@@ -258,6 +258,34 @@ def test_a_queue_is_as_a_deque(steps: list[Any]):
         assert bool(queue) == bool(model)
 
 
+@pytest.mark.parametrize("collection", [1, 2, 3])
+@pytest.mark.parametrize("taken", [1, 2, 9])
+@pytest.mark.parametrize("waiting", [1, 5, 9])
+def test_a_queue_that_others_take_from_while_it_grows(waiting: int, taken: int, collection: int):
+    queue: wire.Queue[int] = wire.Queue()
+    queue.extend(range(waiting))
+    numbers = count(1)
+    got: list[int] = []
+
+    def collected(phase: str, _: object) -> None:
+        if phase == "start" and next(numbers) == collection:
+            got.extend(queue.popleft() for _ in range(min(taken, len(queue))))
+
+    spare: list[list[int]] = [[] for _ in range(100)]  # none is left that costs no allocation
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(1)
+    try:
+        queue.append(waiting)
+        queue.append(waiting + 1)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(collected)
+    del spare
+    got += queue
+    assert got == list(range(waiting + 2))
+
+
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_queue_lets_go_of_what_it_had(taken: bool):
     queue: wire.Queue[Box] = wire.Queue()

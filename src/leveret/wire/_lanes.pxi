@@ -151,41 +151,48 @@ cdef class Queue:
         return pull(self)
 
     def clear(self):
-        rest, self.rest = self.rest, None
+        first, rest = self.first, self.rest  # they go when all is done
+        self.first = self.rest = None
         self.count = 0
-        self.first = None
 
 
 cdef list listed(Queue queue):
-    cdef list items = [queue.first] if queue.count else []
+    cdef list items = []  # before all else: the garbage collector may come
     cdef Py_ssize_t at
+    if queue.count:
+        PyList_Append(items, queue.first)
     for at in range(queue.start, queue.start + queue.count - 1):
-        items.append(queue.rest[at & (PyList_GET_SIZE(queue.rest) - 1)])
+        PyList_Append(items, queue.rest[at & (PyList_GET_SIZE(queue.rest) - 1)])
     return items
 
 
 cdef int widen(Queue queue) except -1:
-    """Room for one more in the ring. The garbage collector may come, and change what is there."""
-    cdef Py_ssize_t size = 4
-    cdef list ring, rest
-    if queue.rest is not None:
-        size = 2 * PyList_GET_SIZE(queue.rest)
-    ring = [None] * size
-    rest = listed(queue)[1:]
-    if len(rest) < size:
-        ring[: len(rest)] = rest
+    """A ring of the next size, if it is still needed once it is there: the garbage collector may
+    have come, and what it ran have let other threads take what was here.
+    """
+    cdef Py_ssize_t at
+    cdef list ring = [None] * (4 if queue.rest is None else 2 * PyList_GET_SIZE(queue.rest))
+    cdef list rest = queue.rest
+    if is_filled(queue) and queue.count <= PyList_GET_SIZE(ring):
+        for at in range(queue.count - 1):
+            place(ring, at, displace(rest, (queue.start + at) & (PyList_GET_SIZE(rest) - 1)))
         queue.rest = ring
         queue.start = 0
     return 0
 
 
+cdef inline bint is_filled(Queue queue) noexcept:
+    """Whether the next one has no place."""
+    return queue.count and (queue.rest is None or queue.count > PyList_GET_SIZE(queue.rest))
+
+
 cdef inline int push(Queue queue, object item) except -1:
-    if not queue.count:
-        queue.first = item
-    else:
-        while queue.rest is None or queue.count > PyList_GET_SIZE(queue.rest):
-            widen(queue)
+    while is_filled(queue):
+        widen(queue)
+    if queue.count:
         place(queue.rest, (queue.start + queue.count - 1) & (PyList_GET_SIZE(queue.rest) - 1), item)
+    else:
+        queue.first = item
     queue.count += 1
     return 0
 

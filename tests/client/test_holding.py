@@ -2,65 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
-from leveret import wire
 from leveret.client.channel import BaseChannel
 from leveret.client.core import SEND_LIMIT, SEND_PIECES, BaseCore
-from leveret.client.parameters import parse_url
+
+from .waiting import Waiting, send
 
 BODY = bytes(50_000)
-
-
-class Waiting:
-    """One who waits, and notes that it was woken."""
-
-    abandoned = False
-
-    def __init__(self) -> None:
-        self.woken = False
-
-    def set_result(self, value: object) -> bool:
-        self.woken = True
-        return True
-
-    def set_error(self, error: BaseException) -> None:
-        raise error
-
-
-@pytest.fixture
-def core() -> BaseCore:
-    """A core whose connection is open, as far as bytes can make it so."""
-    parameters = parse_url("amqp://guest:guest@localhost")
-    credentials = parameters.with_mechanisms(("guest", "guest"))
-    core = BaseCore(parameters, parameters.client_options(credentials))
-    core.protocol.initiate(0.0)
-    for method in (
-        wire.ConnectionStart(0, 9, {}, b"PLAIN", b"en_US"),
-        wire.ConnectionTune(2047, 131072, 0),
-        wire.ConnectionOpenOk(),
-    ):
-        core.protocol.receive_data(method.encode(0), 0.0)
-    core.dispatch()
-    send(core, 0)
-    return core
-
-
-@pytest.fixture
-def channel(core: BaseCore) -> BaseChannel:
-    channel = BaseChannel(core)
-    core.begin_channel(channel, Waiting())
-    core.protocol.receive_data(wire.ChannelOpenOk().encode(1), 0.0)
-    core.dispatch()
-    send(core, 0)
-    return channel
-
-
-def send(core: BaseCore, left: int) -> None:
-    """Take bytes for the network, as a transport does, until at most so many are queued."""
-    while core.protocol.bytes_waiting() > left and core.protocol.data_to_send():
-        if core.held:
-            core.wake_if_drained()
 
 
 def publish(core: BaseCore, channel: BaseChannel, body: bytes = BODY) -> None:

@@ -208,11 +208,12 @@ class BaseCore:
                 self.streamed += len(event.deliveries)
             return
         deliveries: list[Delivery] = event.deliveries  # type: ignore[assignment]
-        wire.deal(deliveries)
         if self.protocol.least_prefetch >= AMPLE:
-            self.streamed += len(deliveries)
-        else:
-            self.streamed += sum(each.owner.is_ample() for each in deliveries)  # type: ignore[attr-defined]
+            streamed = len(deliveries)
+        else:  # before they are dealt: whoever takes one may settle it, and has it change its owner
+            streamed = sum(each.owner.is_ample() for each in deliveries)  # type: ignore[attr-defined]
+        wire.deal(deliveries)
+        self.streamed += streamed
 
     def _on_outcomes(self, event: protocol.Outcomes) -> None:
         settle(event.publications)  # type: ignore[arg-type]

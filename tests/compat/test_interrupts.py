@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
-from tests.support.scripted import scripted_broker
-from tests.support.signals import handling
+from tests.support.scripted import CONSUMER, scripted_broker
+from tests.support.signals import handling, interrupted
 from tests.support.threads import start
 
 from leveret import wire
@@ -81,6 +82,36 @@ def test_a_handler_that_sends_in_the_middle_of_a_send():
     sink.on_write = None
     writer.send(wire.HEARTBEAT_FRAME)
     assert sink.bytes_sent == 1
+
+
+@pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt, TimeoutError])
+def test_a_delivery_is_handed_out_once_wherever_an_interrupt_comes(kind):
+    with scripted_broker() as broker:
+        connection = amqp.Connection(broker.address, login_method="PLAIN", connect_timeout=SECONDS)
+        connection.connect()
+        got, sent = [], []
+        connection.channel().basic_consume("q", CONSUMER, callback=got.append)
+
+        def drain():
+            while len(got) < len(sent):
+                connection.drain_events(timeout=SECONDS)
+
+        number, came = -1, True
+        while came:
+            number += 1
+            tags = range(len(sent) + 1, len(sent) + 4)
+            sent += tags
+            for tag in tags:
+                broker.peer.sendall(
+                    wire.encode_deliver(
+                        1, CONSUMER, tag, False, "", "q", wire.Properties(type="x").encode(), b"", 0
+                    )
+                )
+            came = interrupted(number, kind, drain, str(Path(amqp.__file__).parent))
+            drain()
+            assert [message.delivery_tag for message in got] == sent
+        assert number > 50
+        connection.collect()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])

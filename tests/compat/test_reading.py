@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.signals import handling
+from tests.support.signals import interrupted
 
 from leveret import wire
 from leveret.compat import amqp
@@ -218,34 +218,6 @@ class Interrupt(Exception):
     """What a signal handler raises."""
 
 
-def interrupted(number, kind, work):
-    """Do `work`; whether a signal handler raised at the `number`th place in the drop-in at which
-    it may: where a function begins, and after a call of a built-in one.
-    """
-    places = iter(range(number))
-
-    def handle(*_):
-        raise kind("raised by a handler")
-
-    def profile(frame, event, what):
-        here = event in ("call", "c_return") and frame.f_code.co_filename.startswith(HERE)
-        if here and next(places, None) is None:
-            sys.setprofile(None)
-            signal.raise_signal(signal.SIGUSR1)
-
-    with handling(signal.SIGUSR1, handle):
-        sys.setprofile(profile)
-        try:
-            work()
-        except kind as error:
-            if str(error) != "raised by a handler":
-                raise
-            return True
-        finally:
-            sys.setprofile(None)
-    return False
-
-
 def read_all(transport, items):
     """What is there."""
     try:
@@ -294,7 +266,7 @@ def test_a_signal_handler_that_raises_anywhere_in_reading(make_pair, where, kind
             expected += whole
             try:
                 if place == where:
-                    came = interrupted(number, kind, partial(read_all, transport, items))
+                    came = interrupted(number, kind, partial(read_all, transport, items), HERE)
                 read_all(transport, items)
             except OSError as error:
                 ended = str(error)
@@ -326,7 +298,7 @@ def test_a_signal_handler_that_raises_anywhere_in_reading_a_frame(make_pair, kin
             while len(frames) < 9:
                 frames.append(read_frame())
 
-        came = interrupted(number, kind, read)
+        came = interrupted(number, kind, read, HERE)
         try:
             read()
         except OSError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
-__all__ = ["alarm", "handling"]
+__all__ = ["alarm", "handling", "interrupted"]
 
 
 @contextlib.contextmanager
@@ -34,3 +36,36 @@ def alarm(
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def interrupted(
+    number: int, kind: type[BaseException], work: Callable[[], object], folder: str
+) -> bool:
+    """Do `work`; whether a signal handler raised at the `number`th place in it at which it may:
+    where a function begins, and after a call of a built-in one.
+
+    Args:
+        folder: of the modules that are looked at.
+    """
+    places = iter(range(number))
+
+    def handle(*_: object) -> None:
+        raise kind("raised by a handler")
+
+    def profile(frame: Any, event: str, _: object) -> None:
+        here = event in ("call", "c_return") and frame.f_code.co_filename.startswith(folder)
+        if here and next(places, None) is None:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGUSR1)
+
+    with handling(signal.SIGUSR1, handle):
+        sys.setprofile(profile)
+        try:
+            work()
+        except kind as error:
+            if str(error) != "raised by a handler":
+                raise
+            return True
+        finally:
+            sys.setprofile(None)
+    return False

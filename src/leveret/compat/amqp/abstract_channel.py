@@ -100,7 +100,7 @@ class AbstractChannel:
         "method_queue",
     )
 
-    #: Whether deliveries may come by `take_delivery`.
+    #: Whether deliveries may come by `delivered`.
     direct = False
     #: The method table: what may come, by numbers.
     _METHODS: ClassVar[dict[Sig, Any]] = {}

@@ -355,8 +355,10 @@ class Channel(Publishing):
         self.callbacks.pop(consumer_tag, None)
         return self.cancel_callbacks.pop(consumer_tag, None)
 
-    def take_delivery(self, item: Delivery) -> None:
-        """A delivery has come: `dispatch_method` and what is after it, in one."""
+    def delivered(self, item: Delivery) -> tuple[Any, Any]:
+        """A delivery has come: what to call, and with which message. `dispatch_method` and what is
+        after it, in one, and without a change to anything.
+        """
         consumer_tag = item.consumer_tag
         body = item.body
         raw = item.raw_properties
@@ -373,10 +375,7 @@ class Channel(Publishing):
         if properties and self.auto_decode:
             self._decode_body(message)
         callback = self.callbacks.get(consumer_tag, _NOBODY)
-        if callback is _NOBODY:
-            self._has_no_callback(message)
-        else:
-            callback(message)
+        return (self._has_no_callback if callback is _NOBODY else callback), message
 
     def _on_basic_deliver(
         self,

@@ -418,16 +418,23 @@ class Connection(Handshake):
                 except OtherGreenletRead:
                     return  # whoever waits looks again
                 if item.__class__ is Delivery and not self._on_inbound_frame.assemblies:
-                    channels = self.channels
-                    channel = channels.get(item.channel) if channels else None
-                    if (
-                        channel is not None
-                        and channel.direct
-                        and not channel.is_closing
-                        and item.consumer_tag is not None
-                    ):
+                    callback = None
+                    try:
+                        channels = self.channels
+                        channel = channels.get(item.channel) if channels else None
+                        if (
+                            channel is not None
+                            and channel.direct
+                            and not channel.is_closing
+                            and item.consumer_tag is not None
+                        ):
+                            callback, message = channel.delivered(item)
+                    except BaseException as error:
+                        reader.put_back(item, error)
+                        raise
+                    if callback is not None:
                         self.bytes_recv += 1
-                        channel.take_delivery(item)
+                        callback(message)
                         return
                 complete = self._on_inbound_frame.receive(item)
             if complete:

@@ -78,6 +78,7 @@ class Reader:
         "_arrived",
         "_items",
         "_kernel_recv",
+        "_left",
         "_needed",
         "_owed",
         "_paid",
@@ -102,7 +103,9 @@ class Reader:
         self.frame_max = 0
         self._read_buffer = EMPTY_BUFFER  # the beginning of a frame
         self._needed = 8  # bytes without which decoding it gives nothing
-        self._items: list[wire.Item] = []  # decoded, not yet handed out, the next one last
+        # decoded and not yet handed out: so many of these, the last one first
+        self._items: list[wire.Item] = []
+        self._left = 0
         self._owed = 0  # bytes of what was decoded that are still in the kernel, but for ...
         self._paid: list[bytes] = []  # ... these
         self._arrived: list[bytes] = []  # taken from the kernel, not yet decoded: one piece at most
@@ -153,8 +156,8 @@ class Reader:
             UnexpectedFrame, FrameError: malformed bytes.
             OtherGreenletRead: nothing came that nobody else has read.
         """
-        items = self._items
-        if not items:
+        left = self._left
+        if not left:
             if self._poll is None:
                 self._fill_in_turn(timeout)
             elif timeout is None or self._polls_alone:
@@ -164,16 +167,21 @@ class Reader:
             else:
                 with self.having_timeout(timeout):
                     self._fill()
-            items = self._items
-        item = items[-1]
-        del items[-1]
-        if not items and self._owed:
-            try:
+            left = self._left
+        left -= 1
+        item = self._items[left]
+        if not left:
+            if self._owed:
                 self._pay(0)
-            except BaseException:
-                self._items = [item]
-                raise
+            self._items = []
+        self._left = left
         return item
+
+    def put_back(self, item: wire.Item, error: BaseException) -> None:
+        """What was handed out last has met an error: a signal handler's is none of its own."""
+        if not isinstance(error, Exception) or is_of_handler(error):
+            self._items = [*self._items[: self._left], item]
+            self._left += 1
 
     def is_idle(self) -> bool:
         """Whether nothing had come a moment ago, not even the end.
@@ -343,7 +351,9 @@ class Reader:
         self, items: list[wire.Item], rest: bytes, needed: int, behind: int, left: int
     ) -> None:
         """Bytes are decoded: take them from the kernel, but for the last `left`."""
+        count = len(items)
         self._items = items  # no call from here ...
+        self._left = count
         self._read_buffer = rest
         self._needed = needed
         self._owed = behind

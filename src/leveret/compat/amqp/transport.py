@@ -211,7 +211,8 @@ class _AbstractTransport(Reader):
             self.sock = None
         self._poll = None
         self.connected = False
-        self._items.clear()
+        self._items = []
+        self._left = 0
         self._owed = 0
         self._paid = []
         self._arrived = []

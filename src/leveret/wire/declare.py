@@ -23,6 +23,7 @@ from .faults import is_own
 from .table import encode_shortstr, encode_table, read_table
 
 __all__ = [
+    "DECODE_FAILURES",
     "METHODS",
     "Bit",
     "Long",
@@ -151,11 +152,15 @@ class Method(metaclass=_MethodType):
     texts: ClassVar[tuple[str, ...]] = ()
     _layout: ClassVar[tuple[tuple[str, str, bool], ...]] = ()
 
-    def encode(self, channel: int) -> bytes:
+    def encode(self, channel: int, errors: str = "surrogateescape") -> bytes:
         """One whole frame, with its end.
+
+        Args:
+            errors: of `str.encode`, for the short strings.
 
         Raises:
             EncodeError: names the method and the field.
+            UnicodeEncodeError: where `errors` is `strict`.
         """
         raise NotImplementedError
 
@@ -253,7 +258,7 @@ def _write_init(layout: _Layout, visible: list[str]) -> Iterator[str]:
 
 
 def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[str]:
-    yield "def encode(self, channel):"
+    yield 'def encode(self, channel, errors="surrogateescape"):'
     yield "    try:"
     size = 4
     sizes = []
@@ -303,7 +308,7 @@ def _write_encode(key: int, layout: _Layout, scope: dict[str, Any]) -> Iterator[
                 parts.append(_EMPTY_TABLE)
             continue
         if kind == "ShortStr":
-            yield f'        v_{field} = self.{field}.encode("utf-8", "surrogateescape")'
+            yield f'        v_{field} = self.{field}.encode("utf-8", errors)'
         elif kind == "Table":
             yield f"        v_{field} = self.{field}"
             empty = f"v_{field}.__class__ is dict and not v_{field}"
@@ -384,6 +389,7 @@ class _Overrun(Exception):
     """The fields and the payload do not end at the same place."""
 
 
+DECODE_FAILURES: Final = (struct.error, IndexError, _Overrun, DecodeError)  # of `_decode`
 _ENCODE_FAILURES: Final = (struct.error, AttributeError, TypeError, ValueError, OverflowError)
 _RANGES: Final = {"Octet": 0xFF, "Short": 0xFFFF, "Long": 0xFFFFFFFF, "LongLong": (1 << 64) - 1}
 
@@ -437,10 +443,13 @@ def encode_method(method: Method, channel: int, frame_max: int) -> bytes:
         EncodeError: also for a text with surrogate escapes, for which RabbitMQ would close the
             connection (501), and for more than a frame holds.
     """
-    name = malformed_text(method)
-    if name is not None:
-        raise EncodeError(f"{method.name}: {name} is not a text that UTF-8 can hold")
-    frame = method.encode(channel)
+    try:
+        frame = method.encode(channel, "strict")
+    except (EncodeError, UnicodeEncodeError):
+        name = malformed_text(method)
+        if name is None:
+            raise
+        raise EncodeError(f"{method.name}: {name} is not a text that UTF-8 can hold") from None
     if len(frame) > frame_max > 0:
         raise EncodeError(
             f"{method.name}: its frame has {len(frame)} bytes, of which {frame_max} are allowed"
@@ -486,7 +495,7 @@ def decode_method_at(data: bytes, pos: int, end: int, channel: int) -> Method:
         )
     try:
         return cls._decode(data, pos + 4, end, channel)
-    except (struct.error, IndexError, _Overrun, DecodeError) as error:
+    except DECODE_FAILURES as error:
         if not is_own(error):
             raise
         words, offset = _explain_decode(cls, data, pos + 4, end)

@@ -27,7 +27,7 @@ from .content import (
     Published,
     Returned,
 )
-from .declare import Method, decode_method_at
+from .declare import DECODE_FAILURES, METHODS, Method, decode_method_at
 from .encoders import (
     HEARTBEAT_FRAME,
     encode_ack,
@@ -321,14 +321,14 @@ def decode_only(data: bytes, frame_max: int) -> Method | None:
         frame_max: the largest whole frame allowed, in bytes; 0 for no limit.
     """
     try:
-        kind, channel, size = _read_frame(data, 0)
+        kind, channel, size, key, _ = _read_start(data, 0)
         end = size + FRAME_HEADER_SIZE
         if kind != _METHOD or end + 1 != len(data) or data[end] != FRAME_END:
             return None
         if end >= frame_max > 0:
             return None
-        return decode_method_at(data, FRAME_HEADER_SIZE, end, channel)
-    except (struct.error, DecodeError) as error:
+        return METHODS[key]._decode(data, FRAME_HEADER_SIZE + 4, end, channel)
+    except (*DECODE_FAILURES, KeyError) as error:
         if not is_own(error):
             raise
         return None

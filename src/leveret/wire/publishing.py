@@ -93,11 +93,21 @@ def confirm_run(
         tag = item.delivery_tag
         if not 0 < tag <= last:
             break
-        first = low if item.multiple else tag
-        if tag >= first and confirm(publications, first, tag, outcome, settled) <= tag:
-            break
-        if tag >= low >= first:
-            low = tag + 1
+        if item.multiple:
+            if tag >= low:
+                if confirm(publications, low, tag, outcome, settled) <= tag:
+                    break
+                low = tag + 1
+        else:
+            publication = publications.get(tag)
+            if publication is not None:  # as `confirm`, without the call: most acks are for one
+                if publication.returned is not None or not publication.is_claimed:
+                    break
+                del publications[tag]
+                publication.outcome = outcome
+                settled.append(publication)
+            if tag == low:
+                low = tag + 1
         position += 1
     return position, low
 

@@ -155,14 +155,15 @@ class Topology(BaseChannel):
         Returns:
             The name, and how many ready messages and consumers it has.
         """
-        reply = await self._call(
+        reply = await self.core.request(  # as `_call`, without the call
+            self.protocol.send_request,
             make_queue_declare(
                 queue, passive, durable, exclusive, auto_delete, False, arguments or {}
             ),
             timeout,
         )
-        assert isinstance(reply, wire.QueueDeclareOk)
-        return QueueDeclared(reply.queue, reply.message_count, reply.consumer_count)
+        ok: wire.QueueDeclareOk = reply.reply
+        return QueueDeclared(ok.queue, ok.message_count, ok.consumer_count)
 
     async def queue_bind(
         self,

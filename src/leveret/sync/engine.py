@@ -1,8 +1,8 @@
 """Who moves the bytes of a blocking connection, and who waits for them.
 
 There is one lock, `lock`: for the protocol and everything that its events touch, held for memory
-work only (and, by `_exchange`, for two system calls that do not wait), and no user code runs under
-it, a handler of `logging` included.
+work only (and, where a caller asks, for a send, by `_exchange` for a receive, too: they do not
+wait), and no user code runs under it, a handler of `logging` included.
 
 **Reading.** One thread at a time reads the socket, keeps the time and hands out events: `reading`
 says which. A thread that is going to wait for an answer does it itself, if nobody else is at it

@@ -57,7 +57,7 @@ def ask(
     Raises:
         ChannelClosedError, EncodeError, LocalProtocolError: as `send_request`; nothing was sent.
     """
-    deadline = leader.deadline_of(timeout)
+    deadline = None if timeout is None else leader.deadline_of(timeout)
     take, send = channel.take_reply, channel.send_request
     return _exchange(leader, waiter, deadline, take, waiter, send, method, waiter, owner)
 
@@ -86,7 +86,7 @@ def publish(
 def _exchange(
     leader: Requester,
     waiter: Waiter,
-    deadline: Deadline,
+    deadline: Deadline | None,
     take: Callable[[wire.Method, Any], T | None],
     token: Waiter | BasePublication,
     send: Callable[..., object],
@@ -94,7 +94,10 @@ def _exchange(
 ) -> T | Deadline | None:
     """Send something and read the answer to it.
 
+    What may be done while the broker is at it, is: between the send and the wait.
+
     Args:
+        deadline: None for the connection's default.
         take: gives the answer, if an item is that: see `Incoming.receive_only`.
         token: the publication whose outcome it is, or the waiter.
 
@@ -106,6 +109,7 @@ def _exchange(
         return None
     connection, stream, rests = leader.protocol, leader._stream, False
     out = connection.out
+    data: Any = None
     try:
         with leader.lock:
             try:
@@ -126,18 +130,31 @@ def _exchange(
                 leader.unanswered = 1
                 waiter.abandoned = False
                 send(*arguments)
+                if len(out) == 1:
+                    data = out.pop()  # as `data_to_send`, without the call
+                    leader._sent = connection.bytes_sent = connection.bytes_queued
+                    try:
+                        sent = leader._send_some(data)
+                    except OSError as error:
+                        if is_of_handler(error):
+                            raise
+                        sent = 0
+                        if not isinstance(error, (BlockingIOError, InterruptedError)):
+                            leader._fail(error)
+                            data = None  # it counts as sent
+                if deadline is None:
+                    deadline = leader.deadline_of(None)
                 if token is not waiter:
                     token.waiters = [waiter]  # type: ignore[union-attr]
                 leader._asking.add(waiter)
                 leader._led_for = waiter
-                leader.reading = leader._sender = here
+                leader.reading = here
                 leader._sleeping = True  # before looking for what else is queued
-                if len(out) != 1 or connection.acks.noted:
+                if data is not None and sent != len(data):
+                    stream.unsent = [memoryview(data)[sent:]]
                     return deadline
-                leader._sending = True
-                data: Any = out.pop()  # as `data_to_send`, without the call
-                connection.bytes_sent = connection.bytes_queued
-                leader._sent = connection.bytes_sent
+                if data is None or connection.acks.noted:
+                    return deadline
                 leader._gather_until = now + GATHER
                 leader._streak = 0
                 at = leader._deadline
@@ -148,17 +165,6 @@ def _exchange(
             except BaseException as error:  # of the socket there is none here
                 leader._interrupted(error)
                 raise
-        try:
-            sent = leader._send_some(data)
-        except (BlockingIOError, InterruptedError) as error:
-            if is_of_handler(error):
-                raise
-            sent = 0
-        if sent != len(data):
-            stream.unsent = [memoryview(data)[sent:]]
-            leader._sending = False
-            return deadline
-        leader._sending = False
         readiness = leader._readiness  # before another thread may take the lead, and exchange it
         leader._resting = rests = True
         ready = readiness.wait(READ, at - now if at > now else 0.0)

@@ -156,14 +156,15 @@ class Topology(BaseChannel):
         Returns:
             The name, and how many ready messages and consumers it has.
         """
-        reply = self._call(
+        reply = self.core.request(  # as `_call`, without the call
+            self.protocol.send_request,
             make_queue_declare(
                 queue, passive, durable, exclusive, auto_delete, False, arguments or {}
             ),
             timeout,
         )
-        assert isinstance(reply, wire.QueueDeclareOk)
-        return QueueDeclared(reply.queue, reply.message_count, reply.consumer_count)
+        ok: wire.QueueDeclareOk = reply.reply
+        return QueueDeclared(ok.queue, ok.message_count, ok.consumer_count)
 
     def queue_bind(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections import deque
 from itertools import count, islice
@@ -298,6 +299,13 @@ def test_a_queue_lets_go_of_what_it_had(taken: bool):
     if not taken:
         queue.clear()
     assert [ref() for ref in gone] == [None] * 20
+
+
+def test_a_queue_that_was_long_is_small_again():
+    queue: wire.Queue[int] = wire.Queue()
+    queue.extend(range(50_000))
+    assert [queue.popleft() for _ in range(50_000)] == list(range(50_000))
+    assert sum(map(sys.getsizeof, gc.get_referents(queue))) < 10_000
 
 
 @pytest.mark.parametrize("waiting", [1, 20])

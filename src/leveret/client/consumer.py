@@ -122,7 +122,8 @@ class Subscription(wire.Inbox):
         for waiter in waiters[:count]:
             waiter.set_result(None)
         self.waiters = waiters[count:] or None
-        self._check_from(self.limit)
+        if self.waiters is None and not self.ended:
+            self.check_at = self.limit
 
     def _check_room(self) -> None:
         waiting = list(self.deliveries)  # a copy: they are taken without a lock
@@ -222,7 +223,9 @@ class Subscription(wire.Inbox):
             self.waiters = [waiter]
         else:
             self.waiters.append(waiter)
-        self._check_from(NEVER if self.limit == NEVER else FIRST_CHECK)
+        if self.limit != NEVER:
+            self.limit = FIRST_CHECK
+        self.check_at = 0
         return True
 
     def gives_up(self, waiter: Waiter) -> None:

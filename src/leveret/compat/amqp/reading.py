@@ -384,7 +384,7 @@ class Reader:
         """
         if self._items:
             raise RuntimeError("read_frame() where messages were read already: use one of the two")
-        taken = last = EMPTY_BUFFER
+        taken = EMPTY_BUFFER
         try:
             header = self._read(7, True)
             taken += header
@@ -398,10 +398,9 @@ class Reader:
             rest = self._read(size)
             taken += rest
             payload = payload + rest if payload else rest
-            last = self._read(1)
-            end = ord(last)
+            end = self._read(1)[0]
         except BaseException as error:
-            self._read_buffer = taken + last + self._read_buffer
+            self._read_buffer = taken + self._read_buffer
             if not isinstance(error, OSError) or isinstance(error, TimeoutError):
                 raise
             windows = os.name == "nt" and error.errno == errno.EWOULDBLOCK
@@ -430,6 +429,7 @@ class Reader:
                         raise TimeoutError(str(error)) from None
                     continue
                 if not parts[-1]:
+                    del parts[-1]
                     raise OSError(_ENDED)
                 have += len(parts[-1])
             whole = b"".join(parts)

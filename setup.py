@@ -17,7 +17,17 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 WIRE = "src/leveret/wire"
-PARTS = ("memory", "tables", "properties", "frames", "methods", "encoders", "lanes", "publishes")
+PARTS = (
+    "memory",
+    "tables",
+    "properties",
+    "frames",
+    "methods",
+    "encoders",
+    "queue",
+    "lanes",
+    "publishes",
+)
 SLOTS = f"{WIRE}/_slots.pxi"
 SOURCES = {  # of each extension
     "leveret.wire._speedups": [

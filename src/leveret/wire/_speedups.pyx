@@ -90,6 +90,7 @@ include "_properties.pxi"
 include "_frames.pxi"
 include "_methods.pxi"
 include "_encoders.pxi"
+include "_queue.pxi"
 include "_lanes.pxi"
 include "_publishes.pxi"
 

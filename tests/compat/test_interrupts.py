@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.scripted import CONSUMER, scripted_broker
 from tests.support.signals import handling, interrupted
 from tests.support.threads import start
 
+import leveret
 from leveret import wire
 from leveret.compat import amqp
 from leveret.compat.amqp.method_framing import FrameWriter
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no tim
 
 INTERRUPTS = 200
 SECONDS = 10.0
+BODY = b"abcdefgh"
+FOLDER = str(Path(leveret.__file__).parent)  # whose places are looked at
 
 
 class Interrupt(Exception):
@@ -84,8 +88,21 @@ def test_a_handler_that_sends_in_the_middle_of_a_send():
     assert sink.bytes_sent == 1
 
 
+def deliver(tag, in_parts):
+    """A delivery's bytes; in parts, its frames have others between them."""
+    properties = wire.Properties(type="x").encode()
+    body = BODY if in_parts else b""
+    whole = wire.encode_deliver(1, CONSUMER, tag, False, "", "q", properties, body, 0)
+    if not in_parts:
+        return whole
+    begun = bytes(whole)[: -len(BODY) - wire.FRAME_OVERHEAD]
+    frames = [struct.pack(">BHI4sB", 3, 1, 4, BODY[at : at + 4], wire.FRAME_END) for at in (0, 4)]
+    return wire.HEARTBEAT_FRAME.join([begun, *frames])
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
 @pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt, TimeoutError])
-def test_a_delivery_is_handed_out_once_wherever_an_interrupt_comes(kind):
+def test_a_delivery_is_handed_out_once_wherever_an_interrupt_comes(kind, in_parts):
     with scripted_broker() as broker:
         connection = amqp.Connection(broker.address, login_method="PLAIN", connect_timeout=SECONDS)
         connection.connect()
@@ -102,14 +119,11 @@ def test_a_delivery_is_handed_out_once_wherever_an_interrupt_comes(kind):
             tags = range(len(sent) + 1, len(sent) + 4)
             sent += tags
             for tag in tags:
-                broker.peer.sendall(
-                    wire.encode_deliver(
-                        1, CONSUMER, tag, False, "", "q", wire.Properties(type="x").encode(), b"", 0
-                    )
-                )
-            came = interrupted(number, kind, drain, str(Path(amqp.__file__).parent))
+                broker.peer.sendall(deliver(tag, in_parts))
+            came = interrupted(number, kind, drain, FOLDER)
             drain()
             assert [message.delivery_tag for message in got] == sent
+            assert {bytes(message.body or b"") for message in got} == {BODY if in_parts else b""}
         assert number > 50
         connection.collect()
 

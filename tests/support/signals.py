@@ -42,7 +42,7 @@ def interrupted(
     number: int, kind: type[BaseException], work: Callable[[], object], folder: str
 ) -> bool:
     """Do `work`; whether a signal handler raised at the `number`th place in it at which it may:
-    where a function begins, and after a call of a built-in one.
+    where a function begins, and after a call of a built-in one. Nothing gets out of a finaliser.
 
     Args:
         folder: of the modules that are looked at.
@@ -53,8 +53,9 @@ def interrupted(
         raise kind("raised by a handler")
 
     def profile(frame: Any, event: str, _: object) -> None:
-        here = event in ("call", "c_return") and frame.f_code.co_filename.startswith(folder)
-        if here and next(places, None) is None:
+        code = frame.f_code
+        here = code.co_filename.startswith(folder) and code.co_name != "__del__"
+        if here and event in ("call", "c_return") and next(places, None) is None:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGUSR1)
 

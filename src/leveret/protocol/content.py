@@ -33,6 +33,7 @@ class _Body(BytesIO):
 
 
 _NOTHING = BytesIO()
+Mark = tuple[wire.ContentHeader | None, int, int, int]
 
 
 def too_large(size: int, limit: int) -> str:
@@ -70,13 +71,13 @@ class ContentAssembly:
     def __init__(
         self, method: wire.Method, delivery_class: type[wire.Delivery], max_body: int = 0
     ) -> None:
+        self._place = self._given = memoryview(b"")
         self._method = method
         self._delivery_class = delivery_class
         self._max_body = max_body
         self._header: wire.ContentHeader | None = None
         self.size = self.missing = 0
         self._buffer = _NOTHING
-        self._place = self._given = memoryview(b"")
         self._capacity = 0
         self._filled = 0
 
@@ -86,6 +87,8 @@ class ContentAssembly:
         try:
             self._given.release()
             self._place.release()
+        except AttributeError:  # it was interrupted when it was made
+            pass
         except BufferError:  # somebody receives into it: this is not the collector
             pass
 
@@ -125,6 +128,16 @@ class ContentAssembly:
         self._header = item
         self.size = self.missing = item.body_size
 
+    def mark(self) -> Mark:
+        """What `reset` takes to have everything as it is now, but for what is in `space`."""
+        return self._header, self.size, self.missing, self._filled
+
+    def reset(self, mark: Mark) -> None:
+        """Have it as it was: a signal handler raised in `receive`, wherever that was."""
+        self._header, self.size, self.missing, self._filled = mark
+        if self._buffer is not _NOTHING:  # its view may be released
+            self._place = self._buffer.getbuffer()
+
     def take(self, payload: bytes | memoryview) -> None:
         """The next bytes of the body; not more than are missing."""
         size = len(payload)
@@ -149,13 +162,13 @@ class ContentAssembly:
         """Have a place for so many more bytes: all of it, or a multiple of what has come."""
         if self._filled + size <= self._capacity:
             return
-        self._capacity = min(
+        capacity = min(
             self._filled + self.missing, max(PLACE, TRUST * self._filled, self._filled + size)
         )
-        buffer = _Body(bytes(self._capacity))  # memory is taken where it is written to
+        buffer = _Body(bytes(capacity))  # memory is taken where it is written to
         place = buffer.getbuffer()
         place[: self._filled] = self._place[: self._filled]
-        self._buffer, self._place = buffer, place
+        self._buffer, self._place, self._capacity = buffer, place, capacity
 
     def finish(self) -> wire.Content:
         """The content, which is whole."""

@@ -35,7 +35,7 @@ from .exceptions import (
     error_for_code,
 )
 from .handshake import Handshake, mechanisms
-from .method_framing import FrameHandler, frame_handler, frame_writer
+from .method_framing import BEGINNINGS, FrameHandler, frame_handler, frame_writer
 from .reading import OtherGreenletRead, Reader
 from .transport import Transport
 from .version import VERSION_TEXT
@@ -417,9 +417,12 @@ class Connection(Handshake):
                     item = reader.next_item(left)
                 except OtherGreenletRead:
                     return  # whoever waits looks again
-                if item.__class__ is Delivery and not self._on_inbound_frame.assemblies:
-                    callback = None
-                    try:
+                handler = self._on_inbound_frame
+                callback = None
+                try:
+                    if handler.assemblies or item.__class__ in BEGINNINGS:
+                        item = handler.assembled(item)
+                    if item.__class__ is Delivery:
                         channels = self.channels
                         channel = channels.get(item.channel) if channels else None
                         if (
@@ -429,14 +432,14 @@ class Connection(Handshake):
                             and item.consumer_tag is not None
                         ):
                             callback, message = channel.delivered(item)
-                    except BaseException as error:
-                        reader.put_back(item, error)
-                        raise
-                    if callback is not None:
-                        self.bytes_recv += 1
-                        callback(message)
-                        return
-                complete = self._on_inbound_frame.receive(item)
+                except BaseException as error:
+                    reader.put_back(item, error)
+                    raise
+                self.bytes_recv += 1
+                if callback is not None:
+                    callback(message)
+                    return
+                complete = item is not None and handler.dispatch(item)
             if complete:
                 return
             if deadline is not None:

@@ -22,7 +22,7 @@ from .exceptions import ERROR_MAP, UnexpectedFrame
 from .transport import _AbstractTransport
 from .utils import str_to_bytes
 
-__all__ = ["frame_handler", "frame_writer"]
+__all__ = ["BEGINNINGS", "frame_handler", "frame_writer"]
 
 FRAME_OVERHEAD = 40
 _CONTENT_METHODS = frozenset({spec.Basic.Return, spec.Basic.Deliver, spec.Basic.GetOk})
@@ -36,6 +36,8 @@ _SIGS: dict[type, tuple[int, int]] = {
     for kind in wire.METHODS.values()
     if not kind.has_content
 }
+#: With these a message begins that comes in parts.
+BEGINNINGS = frozenset(kind for kind in wire.METHODS.values() if kind.has_content)
 
 
 class FrameHandler:
@@ -61,12 +63,39 @@ class FrameHandler:
     def receive(self, item: wire.Item) -> bool:
         """The next item of `wire`; whether a method is complete with it."""
         self._connection.bytes_recv += 1
+        whole = self.assembled(item)
+        return whole is not None and self.dispatch(whole)
+
+    def assembled(self, item: wire.Item) -> wire.Item | None:
+        """What is whole with this item: itself, where it is no part of anything; None while more is
+        to come. Where an exception leaves it, the item has not been here.
+        """
         number = item.channel
-        if self.assemblies and number in self.assemblies:
-            content = self._assemble(number, item)
-            if content is None:
-                return False
-            item = content
+        assembly = self.assemblies.get(number)
+        if isinstance(item, wire.Heartbeat):
+            return item
+        if assembly is None:
+            if type(item) in BEGINNINGS and isinstance(item, wire.Method):
+                self.assemblies[number] = ContentAssembly(item, wire.Delivery)
+                return None
+            return item
+        mark = assembly.mark()
+        try:
+            content = assembly.receive(item)
+            if content is not None:
+                del self.assemblies[number]
+            return content
+        except RemoteProtocolError as error:
+            raise ERROR_MAP.get(error.reply_code, UnexpectedFrame)(
+                str(error), reply_code=error.reply_code
+            ) from error
+        except BaseException:  # a signal handler's
+            assembly.reset(mark)
+            raise
+
+    def dispatch(self, item: wire.Item) -> bool:
+        """Call back with what is whole; whether it is a method."""
+        number = item.channel
         if type(item) is wire.Delivery:
             sig = _GET_OK if item.consumer_tag is None else DELIVER
             self._callback(number, sig, item, from_content(item, sig))
@@ -76,25 +105,9 @@ class FrameHandler:
             self._callback(number, _RETURN, item, from_content(item, _RETURN))
         elif type(item) is wire.Heartbeat:
             return False
-        elif not isinstance(item, wire.Method):
-            raise UnexpectedFrame(f"Received {item!r} while expecting a method")
         else:
-            self.assemblies[number] = ContentAssembly(item, wire.Delivery)
-            return False
+            raise UnexpectedFrame(f"Received {item!r} while expecting a method")
         return True
-
-    def _assemble(self, number: int, item: wire.Item) -> wire.Content | None:
-        if isinstance(item, wire.Heartbeat):
-            return None
-        try:
-            content = self.assemblies[number].receive(item)
-        except RemoteProtocolError as error:
-            raise ERROR_MAP.get(error.reply_code, UnexpectedFrame)(
-                str(error), reply_code=error.reply_code
-            ) from error
-        if content is not None:
-            del self.assemblies[number]
-        return content
 
     def __call__(self, frame: tuple[int, int, Any]) -> bool:
         """The next frame: type, channel, payload; whether a method is complete with it."""

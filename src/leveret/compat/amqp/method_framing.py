@@ -75,7 +75,7 @@ class FrameHandler:
         if isinstance(item, wire.Heartbeat):
             return item
         if assembly is None:
-            if type(item) in BEGINNINGS and isinstance(item, wire.Method):
+            if isinstance(item, wire.Method) and item.has_content:
                 self.assemblies[number] = ContentAssembly(item, wire.Delivery)
                 return None
             return item
